@@ -1,0 +1,47 @@
+"""SGD beside its continuous-time models: one problem, many lanes, and the theory next to every measurement."""
+
+from sde_sgd import curvature, noise, problems, processes, run
+from sde_sgd.noise import EpochShuffle, Gaussian, Isotropic, WithoutReplacement, WithReplacement
+from sde_sgd.problems import Batch, Problem
+from sde_sgd.processes import (
+    SGD,
+    SME,
+    SVAG,
+    GradientFlow,
+    KineticLangevin,
+    Langevin,
+    MomentumSME,
+    OrnsteinUhlenbeck,
+    from_optax,
+)
+from sde_sgd.run import EnsembleMoments, Histogram, Moments, Snapshots, simulate, sweep
+
+__all__ = [
+    "SGD",
+    "SME",
+    "SVAG",
+    "Batch",
+    "EnsembleMoments",
+    "EpochShuffle",
+    "Gaussian",
+    "GradientFlow",
+    "Histogram",
+    "Isotropic",
+    "KineticLangevin",
+    "Langevin",
+    "Moments",
+    "MomentumSME",
+    "OrnsteinUhlenbeck",
+    "Problem",
+    "Snapshots",
+    "WithReplacement",
+    "WithoutReplacement",
+    "curvature",
+    "from_optax",
+    "noise",
+    "problems",
+    "processes",
+    "run",
+    "simulate",
+    "sweep",
+]

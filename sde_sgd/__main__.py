@@ -1,0 +1,7 @@
+"""`python -m sde_sgd`: the command line."""
+
+import sys
+
+from sde_sgd.cli import main
+
+sys.exit(main())

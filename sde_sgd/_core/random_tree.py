@@ -1,0 +1,30 @@
+"""Normals in the shape of a pytree, from one lane's draws."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from sde_sgd._core.random import Draws, slots_for_normals
+
+
+def _dtype(leaf: Any) -> Any:
+    """Return the dtype to draw in: half-precision params take float32 draws, rounded."""
+    return jnp.promote_types(leaf.dtype, jnp.float32)
+
+
+def slots_for_normal_like(tree: PyTree) -> int:
+    """Return how many slots `normal_like` takes."""
+    return sum(slots_for_normals(leaf.size, _dtype(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+def normal_like(draws: Draws, tree: PyTree, slot: Any = 0) -> PyTree:
+    """Return independent standard normals of the structure, shapes and dtypes of ``tree``."""
+    leaves, structure = jax.tree.flatten(tree)
+    normals, used = [], 0
+    for leaf in leaves:
+        values = draws.normals(leaf.size, slot + used, _dtype(leaf))
+        normals.append(values.reshape(leaf.shape).astype(leaf.dtype))
+        used += slots_for_normals(leaf.size, _dtype(leaf))
+    return jax.tree.unflatten(structure, normals)

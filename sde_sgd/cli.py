@@ -1,0 +1,83 @@
+"""The command line: `sde-sgd compare`."""
+
+import argparse
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Bad input ends in one line on standard error and status 2, without a traceback.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"sde-sgd {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"sde-sgd {options.command}: interrupted, nothing was written.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sde-sgd", description="SGD beside its continuous-time models.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    compare = commands.add_parser(
+        "compare",
+        help="SGD, gradient flow, SME-1, SME-2 and Gaussian-noise gradient descent on real data",
+        description="Run SGD and its models on two real data sets over batch sizes, learning rates and seeds; print "
+        "the table, write compare.nc and compare.png.",
+    )
+    compare.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the results (out)")
+    compare.add_argument("--quick", action="store_true", help="a smaller run, in seconds")
+    compare.add_argument("--num-seeds", type=int, help="lanes of every cell (64)")
+    compare.add_argument("--num-steps", type=int, help="steps of SGD")
+    compare.add_argument("--learning-rates", type=_numbers(float), help="comma-separated")
+    compare.add_argument("--batch-sizes", type=_numbers(int), help="comma-separated")
+    compare.add_argument("--processes", type=lambda text: text.split(","), help="comma-separated; all by default")
+    compare.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
+    compare.set_defaults(run=_compare)
+    return parser
+
+
+def _numbers(kind: type):
+    def parse(text: str) -> list:
+        return [kind(part) for part in text.split(",")]
+
+    parse.__name__ = f"list of {kind.__name__}"  # argparse shows it in its error
+    return parse
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from sde_sgd import compare
+    from sde_sgd.configure import configure
+
+    settings = compare.settings(
+        quick=options.quick,
+        num_seeds=options.num_seeds,
+        num_steps=options.num_steps,
+        learning_rates=options.learning_rates,
+        batch_sizes=options.batch_sizes,
+        processes=options.processes,
+        seed=options.seed,
+    )
+    configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
+    compare.run(settings, options.out)
+    return 0
+
+
+def _cache_folder() -> pathlib.Path:
+    """Return the folder of compiled programs: one for every jaxlib and kind of processor."""
+    import hashlib
+    import importlib.metadata
+
+    from sde_sgd.results.provenance import instruction_set
+
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    machine = hashlib.sha256(f"{instruction_set()} {platform.python_version()}".encode()).hexdigest()[:12]
+    return base / "sde-sgd" / f"jaxlib-{importlib.metadata.version('jaxlib')}-{machine}"

@@ -1,0 +1,17 @@
+"""Floor 2: how a gradient is perturbed."""
+
+from sde_sgd.noise.base import AbstractGaussianNoise, AbstractMinibatch, AbstractNoise
+from sde_sgd.noise.gaussian import Gaussian
+from sde_sgd.noise.isotropic import Isotropic
+from sde_sgd.noise.minibatch import EpochShuffle, WithoutReplacement, WithReplacement
+
+__all__ = [
+    "AbstractGaussianNoise",
+    "AbstractMinibatch",
+    "AbstractNoise",
+    "EpochShuffle",
+    "Gaussian",
+    "Isotropic",
+    "WithReplacement",
+    "WithoutReplacement",
+]

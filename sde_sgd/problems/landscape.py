@@ -1,0 +1,61 @@
+"""A bare potential as a problem of one example, for Langevin dynamics and first tests of escape."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from sde_sgd._core import checks
+from sde_sgd.problems.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class _Landscape:
+    function: Callable[[PyTree], Array]
+
+    def __call__(self, params: PyTree, example: Array) -> Array:
+        return self.function(params)
+
+
+class Constant:
+    """Start every seed at the same params."""
+
+    def __init__(self, params: PyTree):
+        self.params = jax.tree.map(jnp.asarray, params)
+
+    def __call__(self, key: Array) -> PyTree:
+        """Return the params; the key is not used."""
+        return self.params
+
+
+def potential(function: Callable[[PyTree], Array], *, start: Any) -> Problem:
+    """Make a problem of one example from a bare potential U(params).
+
+    Parameters
+    ----------
+    function
+        ``U(params) -> scalar``. Pass the same function object again to reuse compiled programs.
+    start
+        Where every seed starts: a number, an array or a pytree of floating-point arrays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``function`` cannot be called, does not return a scalar, or ``start`` is not floating-point.
+
+    Examples
+    --------
+    >>> import sde_sgd as ss
+    >>> well = ss.problems.potential(lambda w: (w**2 - 1) ** 2, start=-1.0)
+    >>> float(well.gradient(0.5))
+    -1.5
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable, got {function!r} of type {type(function).__name__}.")
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf) if hasattr(leaf, "dtype") else jnp.asarray(leaf, jnp.float32),
+                          start)
+    checks.floating_params(params)
+    return Problem(example_loss=_Landscape(function), data=jnp.zeros((1,), jnp.float32), init=Constant(params))

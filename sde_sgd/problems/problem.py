@@ -1,0 +1,126 @@
+"""The problem: a per-example loss, its data and a start, from which risk, gradients and noise all follow."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from sde_sgd._core import checks
+
+
+class Batch(NamedTuple):
+    """A sparse weighting of the examples: those at ``indices`` carry ``weights``, all others none.
+
+    ``indices`` must lie in [0, num_examples): they are gathered without a bounds check.
+    """
+
+    indices: Int[Array, " batch"]
+    weights: Float[Array, " batch"]
+
+
+Weighting = Float[Array, " num_examples"] | Batch | None
+
+
+class Problem(eqx.Module):
+    r"""What is minimised: the mean of a per-example loss over a data set.
+
+    .. math:: f(w) = \frac1N \sum_{i=1}^N \ell(w, z_i)
+
+    The per-example loss is the primitive. The risk, a minibatch loss, the exact covariance of the gradient noise and
+    Gaussian noise of that covariance are all *weightings of the examples*,
+    :math:`\sum_i a_i \ell(w, z_i)`, with different weights :math:`a_i`.
+
+    Parameters
+    ----------
+    example_loss
+        ``example_loss(params, example) -> scalar``, differentiable in ``params``. ``example`` is one row of ``data``.
+        Two problems with the same function object share their compiled programs.
+    data
+        Pytree of arrays whose leading axis runs over the N examples.
+    init
+        ``init(key) -> params``: the start of one seed, a pytree of floating-point arrays.
+    minimum
+        A minimiser of the risk, where it is known.
+
+    Raises
+    ------
+    TypeError
+        If ``example_loss`` or ``init`` cannot be called, or ``init`` returns arrays that are not floating-point.
+    ValueError
+        If ``data`` is empty, its leading axes disagree, or the loss of one example is not a scalar.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, sde_sgd as ss
+    >>> problem = ss.Problem(example_loss=lambda w, z: 0.5 * (w - z) ** 2, data=jnp.array([0.0, 1.0, 5.0]),
+    ...                      init=lambda key: jnp.zeros(()))
+    >>> float(problem.loss(jnp.array(2.0))), float(problem.gradient(jnp.array(2.0)))
+    (2.3333..., 0.0)
+    """
+
+    example_loss: Callable[[PyTree, PyTree], Float[Array, ""]] = eqx.field(static=True, kw_only=True)
+    data: PyTree = eqx.field(converter=lambda data: jax.tree.map(jnp.asarray, data), kw_only=True)
+    init: Callable[[Array], PyTree] = eqx.field(static=True, kw_only=True)
+    minimum: PyTree | None = eqx.field(default=None, kw_only=True)
+
+    def __check_init__(self):
+        for name in ("example_loss", "init"):
+            if not callable(getattr(self, name)):
+                got = getattr(self, name)
+                raise TypeError(f"{name} must be callable, got {got!r} of type {type(got).__name__}.")
+        checks.leading_axis(self.data)
+        params = jax.eval_shape(self.init, jax.random.key(0))
+        checks.floating_params(params)
+        example = jax.eval_shape(lambda data: jax.tree.map(lambda leaf: leaf[0], data), self.data)
+        value = jax.eval_shape(self.example_loss, params, example)
+        if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(f"example_loss must return one floating-point scalar, got {value}. Reduce it over its axes.")
+
+    @property
+    def num_examples(self) -> int:
+        """The number N of examples."""
+        return jax.tree.leaves(self.data)[0].shape[0]
+
+    def example_losses(self, params: PyTree) -> Float[Array, " num_examples"]:
+        """Return the loss of every example."""
+        return jax.vmap(self.example_loss, in_axes=(None, 0))(params, self.data)
+
+    def example_gradients(self, params: PyTree) -> PyTree:
+        """Return the gradient of every example: ``params`` with a leading axis N. Memory N times that of params."""
+        return jax.vmap(jax.grad(self.example_loss), in_axes=(None, 0))(params, self.data)
+
+    def loss(self, params: PyTree, weights: Weighting = None) -> Float[Array, ""]:
+        """Return the weighted loss.
+
+        Parameters
+        ----------
+        params
+            Pytree like that of ``init``.
+        weights
+            None for the risk (1/N each), one weight per example, or a sparse `Batch`. Weights need not sum to one.
+        """
+        if isinstance(weights, Batch):
+            rows = jax.tree.map(lambda leaf: leaf.at[weights.indices].get(mode="promise_in_bounds"), self.data)
+            losses = jax.vmap(self.example_loss, in_axes=(None, 0))(params, rows)
+            return jnp.sum(weights.weights.astype(losses.dtype) * losses)
+        losses = self.example_losses(params)
+        if weights is None:
+            return jnp.mean(losses)
+        return jnp.sum(weights.astype(losses.dtype) * losses)
+
+    def gradient(self, params: PyTree, weights: Weighting = None) -> PyTree:
+        """Return the gradient of the weighted loss: one vector-Jacobian product, whatever the weights."""
+        return jax.grad(self.loss)(params, weights)
+
+    def gradient_and_hessian_product(self, params: PyTree) -> tuple[PyTree, PyTree]:
+        """Return the full gradient g and the product H g of the Hessian with it, no matrix formed."""
+        gradient, hessian_product = jax.linearize(self.gradient, params)
+        return gradient, hessian_product(gradient)
+
+
+def float_dtype(params: PyTree) -> Any:
+    """Return the dtype in which scalars of a lane are computed: that of the widest leaf, at least float32."""
+    return jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)

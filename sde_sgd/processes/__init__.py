@@ -1,0 +1,24 @@
+"""Floor 3: one update rule per file, discrete or continuous in time."""
+
+from sde_sgd.processes.base import AbstractProcess
+from sde_sgd.processes.from_optax import from_optax
+from sde_sgd.processes.gradient_flow import GradientFlow
+from sde_sgd.processes.langevin import KineticLangevin, Langevin
+from sde_sgd.processes.modified_equation import SME
+from sde_sgd.processes.momentum_modified_equation import MomentumSME
+from sde_sgd.processes.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from sde_sgd.processes.sgd import SGD
+from sde_sgd.processes.svag import SVAG
+
+__all__ = [
+    "SGD",
+    "SME",
+    "SVAG",
+    "AbstractProcess",
+    "GradientFlow",
+    "KineticLangevin",
+    "Langevin",
+    "MomentumSME",
+    "OrnsteinUhlenbeck",
+    "from_optax",
+]

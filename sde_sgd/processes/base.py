@@ -1,0 +1,65 @@
+"""What a process is: one update rule with a clock of its own."""
+
+import abc
+import warnings
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from sde_sgd._core.random import Draws
+from sde_sgd.problems.problem import Problem
+
+
+class State(Protocol):
+    """What the next step needs: the params and whatever else the process remembers. A pytree."""
+
+    @property
+    def params(self) -> PyTree:
+        """The current params."""
+        ...
+
+
+class AbstractProcess(eqx.Module):
+    """A rule that moves the params of a problem by one step.
+
+    One step stands for one iteration of SGD for every process; a continuous-time model takes its substeps inside. So
+    step k means the same for all, and curves of different processes line up. Numbers (learning rate, temperature,
+    batch size) are array leaves: a process over a grid of numbers is one pytree with stacked leaves and one compiled
+    program. What changes the program (the order, the number of substeps) is static.
+    """
+
+    @property
+    @abc.abstractmethod
+    def time_per_step(self) -> Any:
+        """The time one step advances, on the model's own clock."""
+
+    @abc.abstractmethod
+    def check(self, problem: Problem) -> None:
+        """Raise on the host, before compilation, if the process does not fit the problem."""
+
+    @abc.abstractmethod
+    def init(self, problem: Problem, params: PyTree) -> Any:
+        """Return the state that starts from ``params``."""
+
+    @abc.abstractmethod
+    def step(self, problem: Problem, state: Any, draws: Draws) -> Any:
+        """Return the state one step later; all randomness comes from ``draws``, the lane's address at this step."""
+
+
+def hyperparameter(value: Any) -> Any:
+    """Keep a number as an exact float64 host scalar until it enters a compiled program; let JAX arrays through."""
+    return value if isinstance(value, jax.Array) else np.asarray(value, np.float64)
+
+
+def warn_if_coarse(substeps: int, model: str) -> None:
+    """Warn when a time step is so long that the scheme is no longer the differential equation it integrates."""
+    if substeps < 10:
+        warnings.warn(
+            f"{model} with substeps={substeps} steps by dt = learning_rate/{substeps}, above learning_rate/10: the "
+            "scheme is then closer to gradient descent with Gaussian noise than to the differential equation, and "
+            "flatters a comparison with SGD. Pass substeps=10 or more.",
+            stacklevel=3,
+        )

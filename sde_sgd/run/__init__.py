@@ -1,0 +1,7 @@
+"""Floor 5: many lanes. The only room with loops, vmap, jit and sharding."""
+
+from sde_sgd.run.simulate import simulate
+from sde_sgd.run.statistics import EnsembleMoments, Histogram, Moments, Snapshots
+from sde_sgd.run.sweep import sweep
+
+__all__ = ["EnsembleMoments", "Histogram", "Moments", "Snapshots", "simulate", "sweep"]

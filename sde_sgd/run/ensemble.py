@@ -1,0 +1,159 @@
+"""Many cells as few compiled programs: cells of one structure run together, equal cells run once."""
+
+import collections
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from sde_sgd._core import checks
+from sde_sgd.problems.problem import Problem
+from sde_sgd.processes import AbstractProcess
+from sde_sgd.run.lanes import Variables, run_cells
+from sde_sgd.run.program import Quantities, example_records
+from sde_sgd.run.progress import progress_bar
+from sde_sgd.run.schedule import Schedule
+from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, Snapshots
+
+
+class Cell(NamedTuple):
+    """One process and its schedule; runs for every seed."""
+
+    process: AbstractProcess
+    schedule: Schedule
+
+
+def run_ensemble(
+    problem: Problem,
+    cells: Sequence[Cell],
+    *,
+    num_seeds: int,
+    quantities: Quantities,
+    params: PyTree,
+    key: Any,
+    progress: bool | None,
+    description: str,
+) -> tuple[Variables, np.ndarray]:
+    """Run all cells and return their variables and divergence steps in the order given, leading axis cell."""
+    unique, where = _without_repeats(cells)
+    groups: dict[Hashable, list[int]] = collections.defaultdict(list)
+    for index, cell in enumerate(unique):
+        groups[_structure(cell.process), cell.schedule].append(index)
+    total = float(sum(cell.schedule.num_steps * num_seeds for cell in unique))
+    found: dict[str, tuple[tuple[str, ...], list[Any]]] = {}
+    diverged_at = np.empty((len(unique), num_seeds), np.int64)
+    with progress_bar(total, description, progress) as report:
+        for (_, schedule), members in groups.items():
+            variables, diverged = run_cells(
+                problem,
+                [unique[index].process for index in members],
+                num_seeds=num_seeds,
+                schedule=schedule,
+                quantities=quantities,
+                params=params,
+                key=key,
+                report=report,
+            )
+            diverged_at[members] = diverged
+            for name, (dims, values) in variables.items():
+                found.setdefault(name, (dims, [None] * len(unique)))
+                for position, index in enumerate(members):
+                    found[name][1][index] = values[position]
+    _warn_of_divergence(diverged_at[where])
+    return {name: (dims, np.stack(values)[where]) for name, (dims, values) in found.items()}, diverged_at[where]
+
+
+def _structure(process: AbstractProcess) -> Hashable:
+    """Return what decides the compiled program of a process: all but the numbers in its leaves."""
+    leaves, structure = jax.tree.flatten(process)
+    return structure, tuple((np.shape(leaf), str(np.asarray(leaf).dtype)) for leaf in leaves)
+
+
+def _without_repeats(cells: Sequence[Cell]) -> tuple[list[Cell], np.ndarray]:
+    """Return the distinct cells and, for every cell, which of them it is: a process blind to B runs once for all B."""
+    unique: dict[Hashable, int] = {}
+    kept, where = [], []
+    for cell in cells:
+        values = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(cell.process))
+        identity = (_structure(cell.process), values, cell.schedule)
+        if identity not in unique:
+            unique[identity] = len(kept)
+            kept.append(cell)
+        where.append(unique[identity])
+    return kept, np.asarray(where)
+
+
+def _warn_of_divergence(diverged_at: np.ndarray) -> None:
+    count = int(np.sum(diverged_at >= 0))
+    if count:
+        warnings.warn(
+            f"{count} of {diverged_at.size} lanes diverged: their records are NaN from then on (see status and "
+            "diverged_at); the other lanes are not affected.",
+            stacklevel=4,
+        )
+
+
+def check_problem(problem: Any) -> None:
+    """Raise unless ``problem`` is a `Problem`."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a sde_sgd.Problem, got {type(problem).__name__}. See sde_sgd.problems.")
+
+
+def check_params(problem: Problem, params: Any) -> PyTree:
+    """Return ``params`` as arrays; raise unless they fit the problem and are finite. None passes."""
+    if params is None:
+        return None
+    params = jax.tree.map(jax.numpy.asarray, params)
+    checks.floating_params(params)
+    expected = jax.eval_shape(problem.init, jax.random.key(0))
+    wanted, got = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (expected, params))
+    if wanted != got:
+        raise ValueError(f"params must have the shapes of problem.init(key), {wanted}, got {got}.")
+    if not all(bool(jax.numpy.all(jax.numpy.isfinite(leaf))) for leaf in jax.tree.leaves(params)):
+        raise ValueError("params hold NaN or infinite values. Start from finite params.")
+    return params
+
+
+def sort_quantities(
+    problem: Problem, process: AbstractProcess, params: PyTree, record: Any, schedules: Sequence[Schedule]
+) -> Quantities:
+    """Return the recorded quantities by kind; raise, before compilation, if one cannot be evaluated."""
+    if not isinstance(record, Mapping) or not record:
+        raise TypeError("record must be a dict from names to functions of (problem, params) or statistics, got "
+                        f"{record!r}. Pass for example record={{'loss': sde_sgd.Problem.loss}}.")
+    quantities = Quantities({}, {})
+    for name, value in record.items():
+        if not isinstance(name, str) or not name or name in _TAKEN:
+            raise ValueError(f"a recorded quantity cannot be called {name!r}. Pass another name.")
+        if isinstance(value, AbstractAccumulator):
+            _check_cadence(name, value, schedules)
+            quantities.accumulators[name] = value
+        else:
+            quantities.records[name] = value if isinstance(value, AbstractRecord) else Snapshots(value)
+        # An accumulator's value is found as a record's would be.
+        trial = Quantities({name: value if isinstance(value, AbstractRecord) else Snapshots(
+            value.function if isinstance(value, AbstractAccumulator) else value)}, {})
+        try:
+            shapes = example_records(problem, process, trial, params)
+        except Exception as error:
+            raise ValueError(f"record[{name!r}] could not be evaluated at (problem, params): {error}") from error
+        if isinstance(value, AbstractAccumulator):
+            for shape in shapes[name].values():
+                value.check(shape.shape)
+    return quantities
+
+
+_TAKEN = {"process", "learning_rate", "batch_size", "seed", "step", "time", "status", "diverged_at"}
+
+
+def _check_cadence(name: str, accumulator: AbstractAccumulator, schedules: Sequence[Schedule]) -> None:
+    for schedule in schedules:
+        if accumulator.every is not None and schedule.record_every % accumulator.every:
+            raise ValueError(f"every of record[{name!r}] must divide the steps between records, got "
+                             f"{accumulator.every} and {schedule.record_every}.")
+        if accumulator.burn_in >= schedule.num_steps:
+            raise ValueError(f"burn_in of record[{name!r}] must be less than the number of steps, got "
+                             f"{accumulator.burn_in} and {schedule.num_steps}.")

@@ -1,0 +1,252 @@
+"""The host loop: lanes cut into tiles, tiles advanced chunk by chunk, records gathered on the way."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from sde_sgd.problems.problem import Problem
+from sde_sgd.processes import AbstractProcess
+from sde_sgd.run.program import Carry, Lanes, Quantities, advance, clock_for, example_records, start
+from sde_sgd.run.schedule import Schedule
+from sde_sgd.run.statistics import Gatherer
+from sde_sgd.run.tiles import LANES, lane_mesh, padded, tile_size
+
+Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
+
+_CHUNK_SECONDS = 0.5  # about how often a call ends, so that the bar moves and an interrupt is heard
+_FIRST_CHUNK_STEPS = 256
+_MOST_CHUNK_STEPS = 2**31
+_RECORD_BUFFER_BYTES = 2**22
+
+
+class Run(NamedTuple):
+    """What all lanes of a run share."""
+
+    problem: Problem
+    quantities: Quantities
+    params: PyTree
+    root: jax.Array
+    schedule: Schedule
+    cadence: dict[str, tuple[int, int]]
+    mesh: Mesh
+    tile: int
+    rows: int
+
+
+class Call(NamedTuple):
+    """One call of the compiled program: ``num_intervals`` intervals of ``length`` steps from ``step``."""
+
+    step: int
+    num_intervals: int
+    length: int
+    record: int | None  # the index of the first record made; None: an interval is cut short and nothing is recorded
+
+    @property
+    def num_steps(self) -> int:
+        """The steps of the call."""
+        return self.num_intervals * self.length
+
+
+def run_cells(
+    problem: Problem,
+    processes: Sequence[AbstractProcess],
+    *,
+    num_seeds: int,
+    schedule: Schedule,
+    quantities: Quantities,
+    params: PyTree,
+    key: Any,
+    report: Callable[[float], None],
+) -> tuple[Variables, np.ndarray]:
+    """Run every process for every seed; all must share one program (the same pytree structure).
+
+    Returns
+    -------
+    tuple
+        The recorded variables, arrays with a leading cell axis; and for every (cell, seed) the step of divergence, -1
+        for none.
+    """
+    run, shapes = _prepare(problem, processes[0], schedule, quantities, params, key)
+    store = _Store(quantities, shapes, len(processes), num_seeds, schedule.num_records)
+    pace = _Pace()
+    num_lanes = len(processes) * num_seeds
+    group = run.mesh.size * run.tile
+    for begin in range(0, num_lanes, group):
+        lanes = np.arange(begin, min(begin + group, num_lanes), dtype=np.int64)
+        _run_group(run, processes, lanes // num_seeds, lanes % num_seeds, store, pace, report)
+    return store.variables(), store.diverged_at
+
+
+def _prepare(
+    problem: Problem, process: AbstractProcess, schedule: Schedule, quantities: Quantities, params: PyTree, key: Any
+) -> tuple[Run, Any]:
+    mesh = lane_mesh()
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shapes = example_records(problem, process, quantities, params)
+    bytes_per_lane = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
+    tile = tile_size(problem, example)
+    rows = _RECORD_BUFFER_BYTES // max(bytes_per_lane * tile, 1)
+    run = Run(
+        problem=jax.device_put(problem, everywhere),
+        quantities=quantities,
+        params=None if params is None else jax.device_put(params, everywhere),
+        root=jax.device_put(jax.random.key_data(key), everywhere),
+        schedule=schedule,
+        cadence={
+            name: (accumulator.every or schedule.record_every, accumulator.burn_in)
+            for name, accumulator in quantities.accumulators.items()
+        },
+        mesh=mesh,
+        tile=tile,
+        # A power of two that depends on shapes alone, so that the number of steps never decides the program.
+        rows=2 ** int(math.log2(min(max(rows, 1), 64))),
+    )
+    return run, shapes
+
+
+def _run_group(
+    run: Run,
+    processes: Sequence[AbstractProcess],
+    cells: np.ndarray,
+    seeds: np.ndarray,
+    store: "_Store",
+    pace: "_Pace",
+    report: Callable[[float], None],
+) -> None:
+    """Take one tile a device from start to end."""
+    placed = NamedSharding(run.mesh, PartitionSpec(LANES))
+
+    def per_lane(*leaves: Any) -> jax.Array:
+        stacked = np.stack([np.asarray(leaf) for leaf in leaves])[cells]
+        return jax.device_put(padded(stacked, run.mesh.size, run.tile), placed)
+
+    ids = jax.device_put(padded(seeds.astype(np.uint32), run.mesh.size, run.tile), placed)
+    lanes = Lanes(ids, jax.tree.map(per_lane, *processes))
+    carry = start(run.problem, run.quantities, lanes, run.params, run.root, mesh=run.mesh)
+    store.begin(cells, seeds, carry)
+    for call in _calls(run, pace):
+        carry, survived, rows = _advance(run, lanes, carry, call, pace)
+        store.add(call, cells, seeds, survived, rows)
+        report(float(call.num_steps * len(seeds)))
+    store.finish(cells, seeds, carry)
+
+
+def _calls(run: Run, pace: "_Pace") -> Iterator[Call]:
+    """Yield the calls of a run: the record of the start, then chunks that take about equally long."""
+    yield Call(0, 1, 0, 0)
+    interval, last = run.schedule.record_every, run.schedule.num_records
+    unit = math.gcd(interval, *(every for every, _ in run.cadence.values()))
+    step, record = 0, 1
+    while record < last:
+        if pace.steps >= interval:
+            count = min(last - record, pace.steps // interval, run.rows)
+            yield Call(step, count, interval, record)
+            step, record = step + count * interval, record + count
+            continue
+        end = step + interval
+        while step < end:
+            # Looks at the accumulators are counted from the start of a call, so a chunk is a whole number of them.
+            length = max(pace.steps // unit, 1) * unit if run.cadence else pace.steps
+            length = min(length, end - step)
+            yield Call(step, 1, length, record if step + length == end else None)
+            step += length
+        record += 1
+
+
+def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call, pace: "_Pace") -> tuple[Carry, np.ndarray, Any]:
+    event_steps = math.gcd(call.length, *(every for every, _ in run.cadence.values())) if run.cadence else call.length
+    emit = call.record is not None
+    clock = clock_for(call.step, call.num_intervals, call.length, max(event_steps, 1), emit, run.cadence)
+    begin = time.monotonic()
+    carry, survived, rows = advance(
+        run.problem, run.quantities, lanes, run.root, carry, clock, mesh=run.mesh, rows=run.rows
+    )
+    survived = np.asarray(survived).reshape(-1).astype(np.int64)  # waits for the call to end
+    pace.learn(call.num_steps, time.monotonic() - begin)
+    return carry, survived, rows
+
+
+class _Pace:
+    """How many steps the next call may make, learnt from the last. It decides no bits, only when a call ends."""
+
+    def __init__(self):
+        self.steps = _FIRST_CHUNK_STEPS
+
+    def learn(self, num_steps: int, seconds: float) -> None:
+        if num_steps:
+            growth = min(_CHUNK_SECONDS / max(seconds, 1e-6), 4.0)
+            self.steps = min(max(int(num_steps * growth), 1), _MOST_CHUNK_STEPS)
+
+
+class _Store:
+    """The results on the host, filled tile by tile in the order of the lanes."""
+
+    def __init__(self, quantities: Quantities, shapes: Any, num_cells: int, num_seeds: int, num_records: int):
+        self.quantities = quantities
+        self.diverged_at = np.full((num_cells, num_seeds), -1, np.int64)
+        self.accumulated: dict[str, Any] = {}
+        self.gatherers: dict[tuple[str, str], Gatherer] = {
+            (name, part): record.gather(num_cells, num_seeds, num_records, np.empty(shape.shape, shape.dtype))
+            for name, record in quantities.records.items()
+            for part, shape in shapes[name].items()
+        }
+
+    def begin(self, cells: np.ndarray, seeds: np.ndarray, carry: Carry) -> None:
+        """Note the lanes that are not finite before their first step."""
+        alive = np.asarray(carry.alive).reshape(-1)[: len(cells)]
+        self.diverged_at[cells[~alive], seeds[~alive]] = 0
+
+    def add(self, call: Call, cells: np.ndarray, seeds: np.ndarray, survived: np.ndarray, rows: Any) -> None:
+        """Take what one call returned."""
+        survived = survived[: len(cells)]
+        new = (survived < call.num_steps) & (self.diverged_at[cells, seeds] < 0)
+        self.diverged_at[cells[new], seeds[new]] = call.step + survived[new] + 1
+        if call.record is None:
+            return
+        span = slice(call.record, call.record + call.num_intervals)
+        for (name, part), gatherer in self.gatherers.items():
+            values = np.asarray(rows[name][part])[:, : call.num_intervals]  # (device, row, lane, ...)
+            by_lane = np.moveaxis(values, 1, 2).reshape(-1, call.num_intervals, *values.shape[3:])
+            gatherer.add(cells, seeds, span, by_lane[: len(cells)])
+
+    def finish(self, cells: np.ndarray, seeds: np.ndarray, carry: Carry) -> None:
+        """Take the accumulators of lanes that reached the end."""
+        diverged = self.diverged_at[cells, seeds] >= 0
+
+        def own(leaf: Any) -> np.ndarray:
+            lanes = np.asarray(leaf)
+            lanes = lanes.reshape(-1, *lanes.shape[2:])[: len(cells)].copy()
+            # What a diverged lane gathered before its end is no estimate of anything.
+            lanes[diverged] = np.nan if np.issubdtype(lanes.dtype, np.floating) else 0
+            return lanes
+
+        final = jax.tree.map(own, carry.accumulators)
+        if not self.accumulated:
+            shape = self.diverged_at.shape
+            self.accumulated = jax.tree.map(lambda leaf: np.zeros((*shape, *leaf.shape[1:]), leaf.dtype), final)
+
+        def put(held: np.ndarray, new: np.ndarray) -> None:
+            held[cells, seeds] = new
+
+        jax.tree.map(put, self.accumulated, final)
+
+    def variables(self) -> Variables:
+        """Return everything recorded, by variable name."""
+        found: Variables = {}
+        for (name, part), gatherer in self.gatherers.items():
+            found.update(gatherer.result(_joined(name, part)))
+        for name, accumulator in self.quantities.accumulators.items():
+            for part, held in self.accumulated[name].items():
+                found.update(accumulator.result(_joined(name, part), held))
+        return found
+
+
+def _joined(name: str, part: str) -> str:
+    return f"{name}.{part}" if part else name

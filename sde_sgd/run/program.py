@@ -1,0 +1,293 @@
+"""The one compiled program: a tile of lanes advanced by any number of steps, with records on the way.
+
+Every physical parameter is a per-lane array and every count is a dynamic argument, so nothing but shapes, the kind of
+process and the recorded quantities decides compilation.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, PyTree
+
+from sde_sgd._core import tree
+from sde_sgd._core.random import DYNAMICS, INITIALISE, RECORD, Draws, lane_key
+from sde_sgd.problems.problem import Problem
+from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, evaluate
+from sde_sgd.run.tiles import LANES
+
+
+class Lanes(NamedTuple):
+    """What tells the lanes of a tile apart: their ids and their process, every leaf with a leading lane axis."""
+
+    ids: Array
+    process: PyTree
+
+
+class Carry(NamedTuple):
+    """What a tile takes from call to call. ``alive`` is False from the first step that was not finite."""
+
+    state: PyTree
+    alive: Array
+    accumulators: dict[str, dict[str, PyTree]]
+
+
+class Clock(NamedTuple):
+    """Where a call starts and how far it goes; all dynamic scalars.
+
+    The call makes ``num_intervals`` intervals of ``length`` steps, in events of ``event_steps`` steps, and records at
+    the end of each if ``emit``. ``step_high, step_low`` is the step it starts from. An accumulator with cadence ``every`` is updated when its ``phase`` plus the steps made is a multiple
+    of it and more than ``wait`` steps were made.
+    """
+
+    step_high: Array
+    step_low: Array
+    num_intervals: Array
+    length: Array
+    event_steps: Array
+    emit: Array
+    every: dict[str, Array]
+    phase: dict[str, Array]
+    wait: dict[str, Array]
+
+
+class Quantities(NamedTuple):
+    """The recorded quantities by name, of either kind."""
+
+    records: dict[str, AbstractRecord]
+    accumulators: dict[str, AbstractAccumulator]
+
+
+def example_records(problem: Problem, process: Any, quantities: Quantities, params: PyTree) -> dict[str, dict[str, Any]]:
+    """Return the shape and dtype of every recorded array of one lane, found without computing anything."""
+
+    def lane(problem: Problem, process: Any, params: PyTree) -> dict[str, dict[str, Array]]:
+        state = process.init(problem, problem.init(jax.random.key(0)) if params is None else params)
+        draws = Draws((jnp.uint32(0), jnp.uint32(0)), jnp.uint32(0))
+        return {name: evaluate(record.function, problem, state, draws) for name, record in quantities.records.items()}
+
+    return jax.eval_shape(lane, problem, process, params)
+
+
+def shard(function: Any, mesh: Mesh, per_lane: tuple[bool, ...]) -> Any:
+    """Run ``function`` on every device's own tile; ``per_lane`` says which arguments have a leading device axis."""
+
+    def local(*arguments: Any) -> Any:
+        own = [jax.tree.map(lambda leaf: leaf[0], a) if split else a for a, split in zip(arguments, per_lane, strict=True)]
+        return jax.tree.map(lambda leaf: leaf[None], function(*own))
+
+    specs = tuple(PartitionSpec(LANES) if split else PartitionSpec() for split in per_lane)
+    # There is no collective in a tile, so nothing varies that the checker could protect.
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(LANES), check_vma=False)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh",))
+def start(problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array, *, mesh: Mesh) -> Carry:
+    """Return the lanes before their first step. ``params`` None: the problem's own start, a key per lane."""
+
+    def lane(lane_id: Array, process: Any, params: PyTree, root: Array) -> Carry:
+        if params is None:
+            key = lane_key(jax.random.wrap_key_data(root), lane_id, purpose=INITIALISE)
+            params = problem.init(jax.random.wrap_key_data(jnp.stack(key)))
+        state = process.init(problem, params)
+        accumulators = {}
+        for name, accumulator in quantities.accumulators.items():
+            draws = Draws((jnp.uint32(0), jnp.uint32(0)), jnp.uint32(0))
+            values = jax.eval_shape(lambda f=accumulator.function, d=draws: evaluate(f, problem, state, d))
+            accumulators[name] = {
+                part: accumulator.init(jnp.zeros(value.shape, value.dtype)) for part, value in values.items()
+            }
+        return Carry(state, tree.all_finite(state.params), accumulators)
+
+    def tile(problem: Problem, lanes: Lanes, params: PyTree, root: Array) -> Carry:
+        return jax.vmap(lane, in_axes=(0, 0, None, None))(lanes.ids, lanes.process, params, root)
+
+    return shard(tile, mesh, (False, True, False, False))(problem, lanes, params, root)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "rows"), donate_argnames=("carry",))
+def advance(
+    problem: Problem,
+    quantities: Quantities,
+    lanes: Lanes,
+    root: Array,
+    carry: Carry,
+    clock: Clock,
+    *,
+    mesh: Mesh,
+    rows: int,
+) -> tuple[Carry, Array, dict[str, dict[str, Array]]]:
+    """Advance one tile per device.
+
+    Returns
+    -------
+    tuple
+        The next carry; the number of steps of this call each lane survived; and the records, every array with leading
+        axes (device, row, lane), of which the first ``num_intervals`` rows are filled.
+    """
+
+    def tile(problem: Problem, quantities: Quantities, lanes: Lanes, root: Array, carry: Carry, clock: Clock) -> Any:
+        return _Tile(problem, quantities, lanes, root).run(carry, clock, rows)
+
+    split = (False, False, True, False, True, False)
+    return shard(tile, mesh, split)(problem, quantities, lanes, root, carry, clock)
+
+
+class _Progress(NamedTuple):
+    """The loop variables of a call: the lanes' state, the steps each survived, the steps made, the accumulators."""
+
+    state: PyTree
+    survived: Array
+    made: Array
+    accumulators: dict[str, dict[str, PyTree]]
+
+
+class _Tile:
+    """One tile within a call. The loops run over steps outside and lanes inside, so that scalars stay scalars."""
+
+    def __init__(self, problem: Problem, quantities: Quantities, lanes: Lanes, root: Array):
+        self.problem = problem
+        self.quantities = quantities
+        self.lanes = lanes
+        self.root = root
+
+    def run(self, carry: Carry, clock: Clock, rows: int) -> tuple[Carry, Array, dict[str, dict[str, Array]]]:
+        # A lane is alive while it survived as many steps as were made.
+        never = jnp.uint32(0xFFFFFFFF)
+        survived = jnp.where(carry.alive, jnp.uint32(0), never)
+        progress = _Progress(carry.state, survived, jnp.uint32(0), carry.accumulators)
+        records = jax.tree.map(
+            lambda value: jnp.zeros((rows, *value.shape), value.dtype),
+            jax.eval_shape(lambda: self.record(progress, clock)),
+        )
+
+        def interval(index: Array, loop: tuple[_Progress, Any]) -> tuple[_Progress, Any]:
+            progress, records = loop
+            num_events = clock.length // clock.event_steps
+            progress = jax.lax.fori_loop(jnp.uint32(0), num_events, lambda _, now: self.event(now, clock), progress)
+            return progress, jax.lax.cond(clock.emit, lambda: self.store(records, index, progress, clock), lambda: records)
+
+        progress, records = jax.lax.fori_loop(jnp.int32(0), clock.num_intervals, interval, (progress, records))
+        alive = progress.survived == progress.made
+        return Carry(progress.state, alive, progress.accumulators), progress.survived, records
+
+    def event(self, progress: _Progress, clock: Clock) -> _Progress:
+        """Make the steps up to the next event and update the accumulators that are due."""
+        progress = self.steps(progress, clock)
+        if not self.quantities.accumulators:
+            return progress
+        accumulators = {}
+        for name, accumulator in self.quantities.accumulators.items():
+            due = (clock.phase[name] + progress.made) % clock.every[name] == 0
+            due = due & (progress.made > clock.wait[name])
+            accumulators[name] = jax.lax.cond(
+                due,
+                lambda a=accumulator, n=name: self.accumulate(a, progress.accumulators[n], progress, clock),
+                lambda n=name: progress.accumulators[n],
+            )
+        return progress._replace(accumulators=accumulators)
+
+    def steps(self, progress: _Progress, clock: Clock) -> _Progress:
+        """Make ``event_steps`` steps; the key of a lane changes where the low word of the step wraps round."""
+
+        def segment(loop: tuple[PyTree, Array, Array, Array]) -> tuple[PyTree, Array, Array, Array]:
+            state, survived, made, left = loop
+            high, low = _add64(clock.step_high, clock.step_low, made)
+            until_wrap = jnp.uint32(0xFFFFFFFF) - low
+            length = jnp.minimum(left - jnp.uint32(1), until_wrap) + jnp.uint32(1)
+            keys = jax.vmap(lambda lane: lane_key(jax.random.wrap_key_data(self.root), lane, high, DYNAMICS))(self.lanes.ids)
+
+            def one(index: Array, now: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
+                return jax.vmap(self.lane_step, in_axes=(0, 0, 0, 0, None, None))(
+                    self.lanes.process, keys, *now, low + index, made + index
+                )
+
+            state, survived = jax.lax.fori_loop(jnp.uint32(0), length, one, (state, survived))
+            return state, survived, made + length, left - length
+
+        loop = (progress.state, progress.survived, progress.made, clock.event_steps)
+        state, survived, made, _ = jax.lax.while_loop(lambda loop: loop[-1] > 0, segment, loop)
+        return progress._replace(state=state, survived=survived, made=made)
+
+    def lane_step(
+        self, process: Any, key: tuple[Array, Array], state: Any, survived: Array, low: Array, made: Array
+    ) -> tuple[PyTree, Array]:
+        """Move one lane by one step, unless it is frozen or would not stay finite."""
+        new = process.step(self.problem, state, Draws(key, low))
+        keep = (survived == made) & tree.all_finite(new.params)
+        return tree.select(keep, new, state), survived + keep.astype(jnp.uint32)
+
+    def draws(self, clock: Clock, made: Array) -> Draws:
+        """Return the draws for recording at this step, a lane axis on the key."""
+        high, low = _add64(clock.step_high, clock.step_low, made)
+        root = jax.random.wrap_key_data(self.root)
+        key = jax.vmap(lambda lane: lane_key(root, lane, high, RECORD))(self.lanes.ids)
+        return Draws(key, low)
+
+    def values(self, function: Any, progress: _Progress, clock: Clock) -> dict[str, Array]:
+        """Return a recorded quantity for every lane."""
+        draws = self.draws(clock, progress.made)
+
+        def lane(state: Any, key: Any) -> dict[str, Array]:
+            return evaluate(function, self.problem, state, Draws(key, draws.step))
+
+        return jax.vmap(lane)(progress.state, draws.key)
+
+    def accumulate(
+        self, accumulator: AbstractAccumulator, held: dict[str, PyTree], progress: _Progress, clock: Clock
+    ) -> dict[str, PyTree]:
+        values = self.values(accumulator.function, progress, clock)
+        alive = progress.survived == progress.made
+
+        def lane(alive: Array, held: PyTree, value: Array) -> PyTree:
+            return tree.select(alive, accumulator.update(held, value), held)
+
+        return {part: jax.vmap(lane)(alive, held[part], value) for part, value in values.items()}
+
+    def record(self, progress: _Progress, clock: Clock) -> dict[str, dict[str, Array]]:
+        """Return every recorded quantity for every lane, NaN for the lanes that are no longer alive."""
+        alive = progress.survived == progress.made
+
+        def masked(value: Array) -> Array:
+            shown = alive.reshape(alive.shape + (1,) * (value.ndim - 1))
+            return jnp.where(shown, value, jnp.asarray(jnp.nan, value.dtype))
+
+        return {
+            name: jax.tree.map(masked, self.values(record.function, progress, clock))
+            for name, record in self.quantities.records.items()
+        }
+
+    def store(self, records: Any, row: Array, progress: _Progress, clock: Clock) -> Any:
+        """Return the record buffers with one more row."""
+        return jax.tree.map(
+            lambda buffer, value: jax.lax.dynamic_update_index_in_dim(buffer, value, row, 0),
+            records,
+            self.record(progress, clock),
+        )
+
+
+def _add64(high: Array, low: Array, steps: Array) -> tuple[Array, Array]:
+    """Return the 64-bit step ``(high, low) + steps`` in two 32-bit words."""
+    total = low + steps
+    return high + (total < low).astype(jnp.uint32), total
+
+
+def clock_for(
+    begin: int, num_intervals: int, length: int, event_steps: int, emit: bool, cadence: dict[str, tuple[int, int]]
+) -> Clock:
+    """Return the clock of a call that begins at step ``begin``; ``cadence`` gives (every, burn_in) by accumulator."""
+    most = 2**32 - 1
+    return Clock(
+        step_high=np.uint32(begin >> 32),
+        step_low=np.uint32(begin & most),
+        num_intervals=np.int32(num_intervals),
+        length=np.uint32(length),
+        event_steps=np.uint32(event_steps),
+        emit=np.bool_(emit),
+        every={name: np.uint32(every) for name, (every, _) in cadence.items()},
+        phase={name: np.uint32(begin % every) for name, (every, _) in cadence.items()},
+        wait={name: np.uint32(min(max(burn_in - begin, 0), most)) for name, (_, burn_in) in cadence.items()},
+    )

@@ -1,0 +1,45 @@
+"""One progress bar for a long run: lane-steps done, their rate and the time left. Silent unless on a terminal."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def progress_bar(total: float, description: str, show: bool | None) -> Iterator[Callable[[float], None]]:
+    """Yield a function that is told how many lane-steps were made.
+
+    Parameters
+    ----------
+    total
+        Lane-steps of the whole run.
+    description
+        What runs.
+    show
+        None: only when standard error is a terminal.
+    """
+    if show is None:
+        show = sys.stderr.isatty()
+    if not show:
+        yield lambda amount: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task):
+            return Text(f"{_short(task.completed)}/{_short(task.total or 0)} lane-steps, {_short(task.speed or 0)}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def _short(number: float) -> str:
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(number) < 1000:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}P"

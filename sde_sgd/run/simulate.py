@@ -1,0 +1,118 @@
+"""One process for many seeds."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import PyTree
+
+from sde_sgd._core import checks
+from sde_sgd.problems.problem import Problem
+from sde_sgd.processes import AbstractProcess
+from sde_sgd.run.ensemble import Cell, check_params, check_problem, run_ensemble, sort_quantities
+from sde_sgd.run.labels import labelled
+from sde_sgd.run.schedule import in_steps
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def simulate(
+    problem: Problem,
+    process: AbstractProcess,
+    *,
+    num_seeds: int,
+    num_steps: int,
+    record_every: int | None = None,
+    record: Mapping[str, Any] | None = None,
+    params: PyTree = None,
+    key: Any,
+    progress: bool | None = None,
+) -> "xarray.Dataset":
+    """Run one process for many seeds.
+
+    The result is that of a `sweep` of one cell, bit for bit.
+
+    Parameters
+    ----------
+    problem
+        What is minimised.
+    process
+        How.
+    num_seeds
+        Number of independent lanes.
+    num_steps
+        Steps of every lane.
+    record_every
+        Steps between records; the start is always recorded. By default only the start and the end are.
+    record
+        Name -> what to record. A function is called with ``(problem, params)`` and returns an array or a pytree of
+        arrays; it may take ``state=`` (the whole state of the process, for example ``state.velocity``) and ``key=`` (a
+        typed key that depends on the run's key, the lane and the step) as further arguments. It is kept for every seed
+        and record, as `Snapshots`; `EnsembleMoments`, `Moments` and `Histogram` reduce it on the way, in constant
+        memory. With ``record_every=1`` snapshots are trajectories. The risk by default.
+    params
+        Start of all seeds; by default every seed starts from its own ``problem.init(key)``.
+    key
+        Typed key.
+    progress
+        Whether to show a bar; by default only on a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``seed`` and ``step``, then those of the quantity (``<name>_dim_0``, ...). ``time`` is the process's own
+        clock; ``status`` (0 ok, 1 diverged) and ``diverged_at`` tell of every lane.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input, before anything is compiled.
+
+    Warns
+    -----
+    UserWarning
+        With the number of lanes that diverged, if any did. Their records are NaN from then on.
+
+    Examples
+    --------
+    >>> import jax, sde_sgd as ss
+    >>> well = ss.problems.potential(lambda w: (w**2 - 1) ** 2, start=-1.0)
+    >>> ds = ss.simulate(well, ss.Langevin(0.01, temperature=0.1), num_seeds=8, num_steps=100, record_every=50,
+    ...                  record={"position": lambda problem, w: w}, key=jax.random.key(0))
+    >>> ds.position.shape
+    (8, 3)
+    """
+    check_problem(problem)
+    checks.typed_key(key)
+    checks.integer("num_seeds", num_seeds, maximum=2**32 - 1)
+    schedule = in_steps(num_steps, record_every)
+    if not isinstance(process, AbstractProcess):
+        raise TypeError(f"process must be a process such as sde_sgd.SGD, got {type(process).__name__}.")
+    process.check(problem)
+    params = check_params(problem, params)
+    record = {"loss": Problem.loss} if record is None else record
+    quantities = sort_quantities(problem, process, params, record, [schedule])
+    variables, diverged_at = run_ensemble(
+        problem,
+        [Cell(process, schedule)],
+        num_seeds=num_seeds,
+        quantities=quantities,
+        params=params,
+        key=key,
+        progress=progress,
+        description="simulate",
+    )
+    return labelled(
+        problem,
+        {name: (dims, values[0]) for name, (dims, values) in variables.items()},
+        diverged_at[0],
+        grid={},
+        clocks=((), np.asarray(float(process.time_per_step))),
+        schedules=[schedule],
+        record_times=None,
+        quantities=quantities,
+        config={"run": "simulate", "problem": problem, "process": process, "params": params, "record": record,
+                "num_seeds": num_seeds, "num_steps": num_steps, "record_every": record_every},
+        key=key,
+    )

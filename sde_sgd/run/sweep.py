@@ -1,0 +1,182 @@
+"""Processes x learning rates x batch sizes x seeds in one call."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import PyTree
+
+from sde_sgd._core import checks
+from sde_sgd.problems.problem import Problem
+from sde_sgd.processes import AbstractProcess
+from sde_sgd.run.ensemble import Cell, check_params, check_problem, run_ensemble, sort_quantities
+from sde_sgd.run.labels import labelled
+from sde_sgd.run.schedule import Schedule, in_steps, in_time
+
+if TYPE_CHECKING:
+    import xarray
+
+Factory = Callable[[float, int], AbstractProcess]
+
+
+def sweep(
+    problem: Problem,
+    processes: Mapping[str, Factory],
+    *,
+    learning_rates: Sequence[float],
+    batch_sizes: Sequence[int],
+    num_seeds: int,
+    num_steps: int | None = None,
+    time: float | None = None,
+    record_every: float | None = None,
+    record: Mapping[str, Any] | None = None,
+    params: PyTree = None,
+    key: Any,
+    progress: bool | None = None,
+) -> "xarray.Dataset":
+    """Run every process for every learning rate, batch size and seed.
+
+    Parameters
+    ----------
+    problem
+        What is minimised.
+    processes
+        Name -> function of (learning rate, batch size) that makes the process. A process that does not depend on one
+        of them is run once and its result repeated.
+    learning_rates, batch_sizes
+        The grid.
+    num_seeds
+        Lanes of every cell. Seed s uses the same random numbers in every cell, so differences between cells are
+        paired; to get independent ensembles, use other keys.
+    num_steps, time
+        How far, one of the two: in steps, or in units of learning rate times steps, so that different learning rates
+        are compared at equal time.
+    record_every
+        Distance between records, in the unit of the length; the start is always recorded. By default only the start
+        and the end are.
+    record
+        Name -> what to record: a function of ``(problem, params)``, which means `Snapshots`, or a statistic
+        (`EnsembleMoments`, `Moments`, `Histogram`). See `simulate`. The risk by default.
+    params
+        Start of all seeds; by default every seed starts from its own ``problem.init(key)``.
+    key
+        Typed key. The same key gives the same dataset, bit for bit, on the same kind of device and versions.
+    progress
+        Whether to show a bar; by default only on a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``process, learning_rate, batch_size, seed`` and ``step`` (or ``time``), then those of the quantity. With
+        ``time``, the model's own clock (or ``step``), as a coordinate; ``status`` (0 ok, 1 diverged) and
+        ``diverged_at`` for every lane; provenance in ``attrs``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input, before anything is compiled, naming the argument, the value and the fix.
+
+    Warns
+    -----
+    UserWarning
+        With the number of lanes that diverged, if any did. Their records are NaN from then on.
+
+    Examples
+    --------
+    >>> import jax, sde_sgd as ss
+    >>> problem = ss.problems.linear_regression(num_examples=64, dim=2, key=jax.random.key(0))
+    >>> ds = ss.sweep(problem, {"sgd": lambda lr, b: ss.SGD(lr, ss.WithReplacement(b))}, learning_rates=(0.1, 0.05),
+    ...               batch_sizes=(1, 8), num_seeds=4, time=1.0, record_every=0.5, key=jax.random.key(1))
+    >>> dict(ds.loss.sizes)
+    {'process': 1, 'learning_rate': 2, 'batch_size': 2, 'seed': 4, 'time': 3}
+    """
+    check_problem(problem)
+    checks.typed_key(key)
+    checks.integer("num_seeds", num_seeds, maximum=2**32 - 1)
+    learning_rates, batch_sizes = _grid(learning_rates, batch_sizes)
+    schedules = _schedules(num_steps, time, record_every, learning_rates)
+    params = check_params(problem, params)
+    cells = [
+        Cell(_made(name, factory, rate, batch, problem), schedule)
+        for name, factory in _named(processes)
+        for rate, schedule in zip(learning_rates, schedules, strict=True)
+        for batch in batch_sizes
+    ]
+    record = {"loss": Problem.loss} if record is None else record
+    quantities = sort_quantities(problem, cells[0].process, params, record, schedules)
+    variables, diverged_at = run_ensemble(
+        problem,
+        cells,
+        num_seeds=num_seeds,
+        quantities=quantities,
+        params=params,
+        key=key,
+        progress=progress,
+        description="sweep",
+    )
+    shape = (len(processes), len(learning_rates), len(batch_sizes))
+    clocks = np.asarray([float(cell.process.time_per_step) for cell in cells]).reshape(shape)
+    grid = {
+        "process": (("process",), np.asarray(list(processes), dtype=object).astype(str)),
+        "learning_rate": (("learning_rate",), np.asarray(learning_rates, np.float64)),
+        "batch_size": (("batch_size",), np.asarray(batch_sizes, np.int64)),
+    }
+    return labelled(
+        problem,
+        {name: (dims, values.reshape(shape + values.shape[1:])) for name, (dims, values) in variables.items()},
+        diverged_at.reshape((*shape, num_seeds)),
+        grid=grid,
+        clocks=(("process", "learning_rate"), clocks[:, :, 0]),
+        schedules=schedules,
+        record_times=None if time is None else record_every or time,
+        quantities=quantities,
+        config={
+            "run": "sweep", "problem": problem, "params": params, "record": record, "num_seeds": num_seeds,
+            "num_steps": num_steps, "time": time, "record_every": record_every, "learning_rates": learning_rates,
+            "batch_sizes": batch_sizes,
+            "processes": {name: cells[i * shape[1] * shape[2]].process for i, name in enumerate(processes)},
+        },
+        key=key,
+    )
+
+
+def _grid(learning_rates: Any, batch_sizes: Any) -> tuple[list[float], list[int]]:
+    for name, values in (("learning_rates", learning_rates), ("batch_sizes", batch_sizes)):
+        if np.ndim(values) != 1 or len(values) == 0:
+            raise ValueError(f"{name} must be a sequence of at least one number, got {values!r}.")
+    for rate in learning_rates:
+        checks.positive("learning_rate", rate)
+    for batch in batch_sizes:
+        checks.integer("batch_size", batch)
+    for name, values in (("learning_rates", learning_rates), ("batch_sizes", batch_sizes)):
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name} names a value twice: {list(values)}. Give every value once.")
+    return [float(rate) for rate in learning_rates], [int(batch) for batch in batch_sizes]
+
+
+def _schedules(num_steps: Any, time: Any, record_every: Any, learning_rates: Sequence[float]) -> list[Schedule]:
+    if (num_steps is None) == (time is None):
+        raise ValueError(f"pass either num_steps or time, got num_steps={num_steps} and time={time}.")
+    if time is None:
+        return [in_steps(num_steps, record_every)] * len(learning_rates)
+    return [in_time(time, record_every, rate) for rate in learning_rates]
+
+
+def _named(processes: Any) -> list[tuple[str, Factory]]:
+    if not isinstance(processes, Mapping) or not processes:
+        raise TypeError("processes must be a dict from names to functions of (learning rate, batch size), got "
+                        f"{processes!r}.")
+    for name, factory in processes.items():
+        if not callable(factory):
+            raise TypeError(f"processes[{name!r}] must be a function of (learning rate, batch size), got "
+                            f"{type(factory).__name__}. Write lambda lr, b: ...")
+    return list(processes.items())
+
+
+def _made(name: str, factory: Factory, learning_rate: float, batch_size: int, problem: Problem) -> AbstractProcess:
+    process = factory(learning_rate, batch_size)
+    if not isinstance(process, AbstractProcess):
+        raise TypeError(f"processes[{name!r}] must return a process, got {type(process).__name__}. Write for example "
+                        "lambda lr, b: sde_sgd.SGD(lr, sde_sgd.WithReplacement(b)).")
+    process.check(problem)
+    return process
