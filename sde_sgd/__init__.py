@@ -1,6 +1,7 @@
 """SGD beside its continuous-time models: one problem, many lanes, and the theory next to every measurement."""
 
-from sde_sgd import curvature, noise, problems, processes, run
+from sde_sgd import analysis, curvature, noise, plotting, problems, processes, results, run, theory
+from sde_sgd.configure import configure
 from sde_sgd.noise import EpochShuffle, Gaussian, Isotropic, WithoutReplacement, WithReplacement
 from sde_sgd.problems import Batch, Problem
 from sde_sgd.processes import (
@@ -36,12 +37,17 @@ __all__ = [
     "Snapshots",
     "WithReplacement",
     "WithoutReplacement",
+    "analysis",
+    "configure",
     "curvature",
     "from_optax",
     "noise",
+    "plotting",
     "problems",
     "processes",
+    "results",
     "run",
     "simulate",
     "sweep",
+    "theory",
 ]

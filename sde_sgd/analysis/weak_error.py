@@ -160,8 +160,11 @@ def weak_order(errors: "xarray.Dataset") -> "xarray.Dataset":
 def _margin(tolerance: float | None, relative_tolerance: float | None,
             reference_samples: "xarray.DataArray") -> "tuple[float | xarray.DataArray | None, str]":
     """Return the tolerated difference, for every seed if it is relative, and the verdict of those that pass."""
+    import xarray
+
     if relative_tolerance is not None:
-        sign = np.sign(reference_samples.mean("seed", skipna=False))
+        mean = reference_samples.mean("seed", skipna=False)
+        sign = xarray.where(mean < 0, -1.0, 1.0)
         return relative_tolerance * sign * reference_samples, f"{AGREES}{100 * relative_tolerance:g} %"
     return tolerance, "" if tolerance is None else f"{AGREES}{tolerance:g}"
 
@@ -195,12 +198,12 @@ def _fit_order(log_rates: np.ndarray, errors: np.ndarray, stderrs: np.ndarray, f
     """Fit one line through points sorted by falling learning rate; return slope, stderr, points used, verdict."""
     if REFERENCE in verdicts:
         return np.nan, np.nan, 0, REFERENCE
-    num_lost = np.count_nonzero(np.isnan(errors))
+    num_lost = int(np.count_nonzero(np.isnan(errors)))
     if num_lost:
         return np.nan, np.nan, 0, f"{DIVERGED}{num_lost} of {len(errors)} learning rates"
     size = abs(errors)
     used = np.logical_and.accumulate((size >= floors) & (size > 0))
-    num_points = np.count_nonzero(used)
+    num_points = int(np.count_nonzero(used))
     if num_points < _FEWEST_POINTS:
         return np.nan, np.nan, num_points, INCONCLUSIVE
     if len(set(np.sign(errors[used]))) > 1:

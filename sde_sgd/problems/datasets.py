@@ -30,7 +30,8 @@ def digits() -> tuple[Float[np.ndarray, "1797 64"], Labels]:
 
     Examples
     --------
-    >>> features, labels = sde_sgd.problems.digits()
+    >>> import sde_sgd as ss
+    >>> features, labels = ss.problems.digits()
     >>> images = features.reshape(-1, 8, 8, 1)
     >>> images.shape, int(labels.max())
     ((1797, 8, 8, 1), 9)
@@ -57,8 +58,9 @@ def diabetes() -> tuple[Float[np.ndarray, "442 10"], Float[np.ndarray, " 442"]]:
 
     Examples
     --------
-    >>> features, targets = sde_sgd.problems.diabetes()
-    >>> problem = sde_sgd.problems.least_squares(features, targets)
+    >>> import sde_sgd as ss
+    >>> features, targets = ss.problems.diabetes()
+    >>> problem = ss.problems.least_squares(features, targets)
     >>> round(float(problem.loss(problem.minimum)), 3)
     0.241
     """
@@ -102,7 +104,7 @@ def openml(
 
     Examples
     --------
-    >>> images, labels = sde_sgd.problems.openml("mnist_784", num_examples=1_000)  # doctest: +SKIP
+    >>> images, labels = ss.problems.openml("mnist_784", num_examples=1_000)  # doctest: +SKIP
     """
     checks.one_of("name", name, _OPENML_NAMES)
     if num_examples is not None:
@@ -152,7 +154,7 @@ def load_npz(
 
     Examples
     --------
-    >>> images, labels = sde_sgd.problems.load_npz("mnist.npz", "test", num_examples=500)  # doctest: +SKIP
+    >>> images, labels = ss.problems.load_npz("mnist.npz", "test", num_examples=500)  # doctest: +SKIP
     """
     checks.one_of("split", split, ("train", "test"))
     pixels, labels = _read_npz(Path(path), f"x_{split}", f"y_{split}")

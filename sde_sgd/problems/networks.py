@@ -141,7 +141,7 @@ def from_flax(module: Any, inputs: Any, labels: Any, loss: Callable[[PyTree, Arr
     return Problem(example_loss=_NetworkLoss(apply, loss), data=(inputs, labels), init=init)
 
 
-def predict(problem: Problem, params: PyTree, inputs: Array) -> PyTree:
+def predict(problem: Problem, params: PyTree, inputs: Any) -> PyTree:
     """Return the predictions of a network of `from_flax` for many inputs.
 
     Parameters

@@ -121,7 +121,10 @@ def instruction_set(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> st
 
 def _numeric_flags(flags: str) -> str:
     """Return the flags that may move bits, sorted; of a flag given twice the last counts."""
-    given = dict(flag.lstrip("-").partition("=")[::2] for flag in flags.split())
+    given: dict[str, str] = {}
+    for flag in flags.split():
+        name, _, value = flag.lstrip("-").partition("=")
+        given[name] = value
     return " ".join(f"{name}={value}" for name, value in sorted(given.items())
                     if not name.startswith(_HARMLESS_FLAGS))
 
