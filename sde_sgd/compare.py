@@ -112,7 +112,7 @@ def run(chosen: Settings, out: pathlib.Path) -> dict[str, "xarray.Dataset"]:
         print(format_table(comparison_table(errors)))
     together = xarray.concat(found.values(), dim="problem", combine_attrs="drop_conflicts", join="exact")
     save(together.assign_coords(problem=list(found)), data_path)
-    compare_figure(found).savefig(figure_path, dpi=200)
+    compare_figure(found, quantity="risk", reference=REFERENCE).savefig(figure_path, dpi=200)
     print(f"\nwrote {data_path} and {figure_path}")
     return found
 

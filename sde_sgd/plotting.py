@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sde_sgd._core import checks
 from sde_sgd.analysis.weak_error import weak_error
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ _MARKS: tuple[tuple[str, Any, str], ...] = (
 _LOST = {"marker": "x", "linestyle": "none", "clip_on": False, "label": "diverged"}
 
 
-def risk_curves(dataset: "xarray.Dataset", quantity: str = "loss", *,
+def risk_curves(dataset: "xarray.Dataset", quantity: str | None = None, *,
                 quantiles: tuple[float, float] | None = (0.1, 0.9),
                 ax: "matplotlib.axes.Axes | None" = None) -> "matplotlib.axes.Axes":
     """Draw the mean of a quantity over seeds against time, one curve for each process.
@@ -45,7 +44,7 @@ def risk_curves(dataset: "xarray.Dataset", quantity: str = "loss", *,
     dataset
         Result of ``sweep`` or ``simulate`` with one batch size and one learning rate.
     quantity
-        Name of a recorded scalar.
+        Name of a recorded scalar; may be left out where there is only one.
     quantiles
         Band of seeds around each mean, or None for the mean +- 1 standard error.
     ax
@@ -71,7 +70,7 @@ def risk_curves(dataset: "xarray.Dataset", quantity: str = "loss", *,
     return axes
 
 
-def risk_grid(dataset: "xarray.Dataset", quantity: str = "loss", *,
+def risk_grid(dataset: "xarray.Dataset", quantity: str | None = None, *,
               quantiles: tuple[float, float] | None = (0.1, 0.9)) -> np.ndarray:
     """Draw ``risk_curves`` for every batch size (rows) and learning rate (columns) of a sweep.
 
@@ -152,7 +151,8 @@ def weak_error_plot(errors: "xarray.Dataset", *, slopes: Sequence[float] = (1, 2
     return axes
 
 
-def compare_figure(datasets: Mapping[str, "xarray.Dataset"], *, quantity: str = "loss", reference: str | None = None,
+def compare_figure(datasets: Mapping[str, "xarray.Dataset"], *, quantity: str | None = None,
+                   reference: str | None = None,
                    quantiles: tuple[float, float] | None = (0.1, 0.9)) -> "matplotlib.figure.Figure":
     """Compare processes with a reference on several problems, one row for each problem.
 
@@ -307,16 +307,21 @@ def _scale_shares(ax: "matplotlib.axes.Axes", shares: "xarray.DataArray", widths
     ax.yaxis.set_major_formatter("{x:g}")
 
 
-def _samples(dataset: "xarray.Dataset", quantity: str) -> "xarray.DataArray":
+def _samples(dataset: "xarray.Dataset", quantity: str | None) -> "xarray.DataArray":
     """Return the recorded scalar in float64, with a process dim, NaN where it is not finite."""
-    checks.one_of("quantity", quantity, [str(name) for name in dataset.data_vars])
+    lanes = {"process", "learning_rate", "batch_size", "seed"}
+    scalars = [str(name) for name, values in dataset.data_vars.items()
+               if "seed" in values.dims and len(set(values.dims) - lanes) == 1 and {"step", "time"} & set(values.dims)]
+    if quantity is None and len(scalars) == 1:
+        quantity = scalars[0]
+    if quantity not in scalars:
+        raise ValueError(f"quantity must be a scalar recorded for every seed, one of {', '.join(scalars) or 'none'}; "
+                         f"got {quantity!r}. Pass its name, or a dataset with one component selected.")
     samples = dataset[quantity]
-    extra = set(samples.dims) - {"process", "learning_rate", "batch_size", "seed", "step", "time"}
-    if extra or "seed" not in samples.dims:
-        raise ValueError(f"quantity {quantity!r} must be a scalar recorded for every seed, its dims are "
-                         f"{samples.dims}. Select one component, or record the quantity itself.")
-    samples = samples.astype(np.float64).where(np.isfinite(samples))
-    return samples if "process" in samples.dims else samples.expand_dims(process=[quantity])
+    samples = samples.astype(np.float64).where(abs(samples) < np.inf)
+    if "process" in samples.dims:
+        return samples
+    return samples.expand_dims("process" if "process" in samples.coords else {"process": [quantity]})
 
 
 def _only(data: Any, dim: str) -> Any:

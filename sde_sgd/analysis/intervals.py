@@ -24,7 +24,7 @@ def spread_and_stderr(samples: "xarray.DataArray") -> "tuple[xarray.DataArray, x
     _, shifted = _shifted(samples)
     spread = shifted.std("seed", ddof=1, skipna=False)
     scaled = (shifted - shifted.mean("seed", skipna=False)) / spread.where(spread != 0, 1.0)
-    kurtosis = (scaled**4).mean("seed", skipna=False)
+    kurtosis = (scaled**4).mean("seed", skipna=False).where(spread != 0, 1.0)
     return spread, spread / 2 * ((kurtosis - (num - 3) / (num - 1)) / num) ** 0.5
 
 

@@ -2,7 +2,7 @@
 
 from sde_sgd.problems.datasets import diabetes, digits, load_npz, openml
 from sde_sgd.problems.landscape import potential
-from sde_sgd.problems.networks import from_flax
+from sde_sgd.problems.networks import from_flax, predict
 from sde_sgd.problems.problem import Batch, Problem
 from sde_sgd.problems.regression import (
     least_squares,
@@ -24,6 +24,7 @@ __all__ = [
     "logistic_regression",
     "openml",
     "potential",
+    "predict",
     "quadratic",
     "softmax_regression",
 ]

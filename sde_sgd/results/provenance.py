@@ -1,6 +1,7 @@
 """Where a dataset comes from: package, versions, key, configuration, and what its last bits depend on."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -145,6 +146,9 @@ def _plain(value: Any, path: str) -> Any:
         return {"type": type(value).__name__, **fields}
     if isinstance(value, np.dtype):
         return str(value)
+    if isinstance(value, functools.partial):
+        arguments = _plain([value.args, value.keywords], path)
+        return {"partial": _plain(value.func, path), "arguments": arguments}
     if callable(value):  # by name: repr would carry a memory address
         named = value if hasattr(value, "__qualname__") else type(value)
         return f"{named.__module__}.{named.__qualname__}"
