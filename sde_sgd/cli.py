@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the results (out)")
     compare.add_argument("--quick", action="store_true", help="a smaller run, in seconds")
     compare.add_argument("--num-seeds", type=int, help="lanes of every cell (64)")
-    compare.add_argument("--num-steps", type=int, help="steps of SGD")
+    compare.add_argument("--time", type=float, help="length of the run, learning rate x steps (6)")
     compare.add_argument("--learning-rates", type=_numbers(float), help="comma-separated")
     compare.add_argument("--batch-sizes", type=_numbers(int), help="comma-separated")
     compare.add_argument("--processes", type=lambda text: text.split(","), help="comma-separated; all by default")
@@ -60,7 +60,7 @@ def _compare(options: argparse.Namespace) -> int:
     settings = compare.settings(
         quick=options.quick,
         num_seeds=options.num_seeds,
-        num_steps=options.num_steps,
+        time=options.time,
         learning_rates=options.learning_rates,
         batch_sizes=options.batch_sizes,
         processes=options.processes,

@@ -1,6 +1,7 @@
 """The main job on real data: SGD and its models on digits and diabetes, judged and drawn."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,8 @@ class Settings:
     """The size of a comparison. ``digits_examples`` is how many of the digits are used."""
 
     num_seeds: int
-    num_steps: int
-    record_every: int
+    time: float
+    record_every: float
     learning_rates: tuple[float, ...]
     batch_sizes: tuple[int, ...]
     processes: tuple[str, ...]
@@ -47,7 +48,7 @@ def settings(
     *,
     quick: bool = False,
     num_seeds: int | None = None,
-    num_steps: int | None = None,
+    time: float | None = None,
     learning_rates: Sequence[float] | None = None,
     batch_sizes: Sequence[int] | None = None,
     processes: Sequence[str] | None = None,
@@ -62,24 +63,33 @@ def settings(
     checks.integer("seed", seed, minimum=0, maximum=2**32 - 1)
     num_seeds = (16 if quick else 64) if num_seeds is None else num_seeds
     checks.integer("num_seeds", num_seeds, minimum=2)
-    num_steps = (20 if quick else 60) if num_steps is None else num_steps
-    checks.integer("num_steps", num_steps)
-    rates = (0.4, 0.2, 0.1) if learning_rates is None else tuple(learning_rates)
-    batches = (2, 8, 32) if batch_sizes is None else tuple(batch_sizes)
+    time = (2.0 if quick else 6.0) if time is None else time
+    checks.positive("time", time)
+    rates = (0.2, 0.1, 0.05) if learning_rates is None else tuple(learning_rates)
+    batches = (4, 16, 64) if batch_sizes is None else tuple(batch_sizes)
     for rate in rates:
         checks.positive("learning_rate", rate)
     for batch in batches:
         checks.integer("batch_size", batch)
     return Settings(
         num_seeds=num_seeds,
-        num_steps=num_steps,
-        record_every=max(divisor for divisor in (1, 2, 3, 4, 5) if num_steps % divisor == 0),
+        time=time,
+        record_every=_spacing(time, rates),
         learning_rates=rates,
         batch_sizes=batches,
         processes=names,
-        digits_examples=128 if quick else 384,
+        digits_examples=128 if quick else 256,
         seed=seed,
     )
+
+
+def _spacing(time: float, learning_rates: Sequence[float]) -> float:
+    """Return the time between records: about fifteen of them, at whole steps of every learning rate."""
+    for count in range(15, 1, -1):
+        ratios = [time / count / rate for rate in learning_rates]
+        if all(math.isclose(ratio, round(ratio), rel_tol=1e-6) for ratio in ratios):
+            return time / count
+    return time
 
 
 def run(chosen: Settings, out: pathlib.Path) -> dict[str, "xarray.Dataset"]:
@@ -102,13 +112,13 @@ def run(chosen: Settings, out: pathlib.Path) -> dict[str, "xarray.Dataset"]:
             learning_rates=chosen.learning_rates,
             batch_sizes=chosen.batch_sizes,
             num_seeds=chosen.num_seeds,
-            num_steps=chosen.num_steps,
+            time=chosen.time,
             record_every=chosen.record_every,
             record={"risk": Problem.loss},
             key=key,
         )
-        errors = weak_error(found[name].risk.isel(step=-1), reference=REFERENCE)
-        print(f"\n{name}: risk after {chosen.num_steps} steps, {chosen.num_seeds} seeds\n")
+        errors = weak_error(found[name].risk.isel(time=-1), reference=REFERENCE)
+        print(f"\n{name}: risk at time {chosen.time:g} (learning rate x steps), {chosen.num_seeds} seeds\n")
         print(format_table(comparison_table(errors)))
     together = xarray.concat(found.values(), dim="problem", combine_attrs="drop_conflicts", join="exact")
     save(together.assign_coords(problem=list(found)), data_path)

@@ -53,4 +53,4 @@ def _before_backend(option: str, value: Any) -> None:
     try:
         jax.config.update(option, value)
     except RuntimeError as error:
-        raise RuntimeError("configure() came after JAX's first computation. Call it right after the imports.") from error
+        raise RuntimeError("configure() came after JAX's first computation. Call it after the imports.") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sde_sgd.analysis.intervals import floor_in_stderrs
 from sde_sgd.analysis.weak_error import weak_error
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _MARKS: tuple[tuple[str, Any, str], ...] = (
     ("#D55E00", (0, (5, 1.5, 1, 1.5)), "D"), ("#009E73", (0, (2, 2)), "v"), ("#CC79A7", (0, (8, 3)), "P"),
     ("#56B4E9", (0, (3, 1, 1, 1, 1, 1)), "h"))
 _LOST = {"marker": "x", "linestyle": "none", "clip_on": False, "label": "diverged"}
+_UNRESOLVED = {"marker": "$?$", "markersize": 6, "linestyle": "none", "label": "mean not resolved"}
 
 
 def risk_curves(dataset: "xarray.Dataset", quantity: str | None = None, *,
@@ -156,10 +158,11 @@ def compare_figure(datasets: Mapping[str, "xarray.Dataset"], *, quantity: str | 
                    quantiles: tuple[float, float] | None = (0.1, 0.9)) -> "matplotlib.figure.Figure":
     """Compare processes with a reference on several problems, one row for each problem.
 
-    Left, the curves of the cell that tells most: the smallest batch size with the largest learning rate at which no
-    lane of the reference diverges. Right, for every batch size, the difference from the reference at the last record
-    against learning rate, in per cent of the reference's mean. The right ordinate is linear between the ticks nearest
-    to zero and logarithmic beyond.
+    Left, the curves of the cell that tells most: the smallest batch size with the largest learning rate at which the
+    final mean of the reference exists and is resolved, by three of its standard errors. Right, for every batch size,
+    the difference from the reference at the last record against learning rate, in per cent of the reference's mean; a
+    question mark stands where that mean is not resolved. The right ordinate is linear between the ticks nearest to zero
+    and logarithmic beyond.
 
     Parameters
     ----------
@@ -189,11 +192,11 @@ def compare_figure(datasets: Mapping[str, "xarray.Dataset"], *, quantity: str | 
         figure = Figure(figsize=(_PAGE, 0.8 + 1.9 * len(datasets)), layout="constrained")
         rows = figure.subplots(len(datasets), num_columns, squeeze=False, width_ratios=[1.8] + [1] * (num_columns - 1))
         for row, (title, samples) in zip(rows, all_samples.items(), strict=True):
-            errors = weak_error(samples, samples.process.values[0] if reference is None else reference)
-            drawn = _draw_telling_cell(row[0], title, samples, errors, quantiles)
-            _draw_shares(row[1:], _last(errors)[0])
+            final, _ = _last(weak_error(samples, str(samples.process.values[0]) if reference is None else reference))
+            drawn = _draw_telling_cell(row[0], title, samples, final, quantiles)
+            _draw_shares(row[1:], final)
             extra |= {handle.get_label(): handle for handle in _curve_handles(drawn, quantiles)}
-            extra |= {handle.get_label(): handle for handle in _share_handles(errors)}
+            extra |= {handle.get_label(): handle for handle in _share_handles(final)}
         handles = [*_process_handles(next(iter(all_samples.values()))), *extra.values()]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
@@ -251,35 +254,32 @@ def _draw_slopes(ax: "matplotlib.axes.Axes", errors: "xarray.Dataset", slopes: S
     return lines
 
 
-def _draw_lost(ax: "matplotlib.axes.Axes", places: np.ndarray, colour: str) -> None:
-    """Mark diverged cells at the top of the axes."""
+def _draw_lost(ax: "matplotlib.axes.Axes", places: np.ndarray, colour: str, mark: Mapping[str, Any] = _LOST) -> None:
+    """Mark cells without a number at the top of the axes."""
     if places.size:
-        ax.plot(places, np.full(places.size, 0.97), color=colour, transform=ax.get_xaxis_transform(), **_LOST)
+        ax.plot(places, np.full(places.size, 0.96), color=colour, transform=ax.get_xaxis_transform(), **mark)
 
 
-def _draw_telling_cell(ax: "matplotlib.axes.Axes", title: str, samples: "xarray.DataArray", errors: "xarray.Dataset",
+def _draw_telling_cell(ax: "matplotlib.axes.Axes", title: str, samples: "xarray.DataArray", final: "xarray.Dataset",
                        quantiles: tuple[float, float] | None) -> "xarray.DataArray":
     """Draw the curves of one cell and return its samples."""
-    smallest = errors.batch_size.min().item()
-    final = _last(errors)[0].sortby("learning_rate").sel(process=errors.attrs["reference"], batch_size=smallest)
-    survived = final.learning_rate.values[final["mean"].notnull().values]
-    rate = survived[-1] if survived.size else final.learning_rate.values[0]
-    cell = samples.sel(batch_size=smallest, learning_rate=rate)
+    smallest, rates = final.batch_size.min().item(), final.learning_rate.sortby("learning_rate").values
+    resolved = _reference_mean(final).sel(batch_size=smallest, learning_rate=rates).notnull().values
+    cell = samples.sel(batch_size=smallest, learning_rate=rates[resolved][-1] if resolved.any() else rates[0])
     _draw_curves(ax, cell, quantiles)
     ax.set(xlabel=_label(_clock(cell)), ylabel=_label(cell))
-    ax.set_title(f"{title}\nbatch size {smallest:g}, learning rate {rate:g}", loc="left")
+    ax.set_title(f"{title}\nbatch size {smallest:g}, learning rate {cell.learning_rate.item():g}", loc="left")
     return cell
 
 
-def _draw_shares(axes: np.ndarray, errors: "xarray.Dataset") -> None:
+def _draw_shares(axes: np.ndarray, final: "xarray.Dataset") -> None:
     """Draw the differences in per cent of the reference's mean, side by side, one panel for each batch size."""
-    reference = errors.attrs["reference"]
-    errors = errors.sortby(["batch_size", "learning_rate"]).transpose("process", "batch_size", "learning_rate")
-    scale = 100 / np.abs(errors["mean"].sel(process=reference, drop=True))
-    shares, widths = scale * errors.error, 2 * scale * errors.error_stderr
-    others = [(name, mark) for name, mark in _marked(errors) if name != reference]
-    positions = np.arange(errors.sizes["learning_rate"])
-    for ax, batch_size in zip(axes, errors.batch_size.values, strict=True):
+    final = final.sortby(["batch_size", "learning_rate"])
+    reference, scale = final.attrs["reference"], 100 / np.abs(_reference_mean(final))
+    shares, widths = scale * final.error, 2 * scale * final.error_stderr
+    others = [(name, mark) for name, mark in _marked(final) if name != reference]
+    positions = np.arange(final.sizes["learning_rate"])
+    for ax, batch_size in zip(axes, final.batch_size.values, strict=True):
         ax.axhline(0, color="black", linewidth=0.6, zorder=1)
         ax.vlines(positions[1:] - 0.5, 0, 1, transform=ax.get_xaxis_transform(), color="0.85", linewidth=0.5, zorder=0)
         for order, (name, (colour, _, marker)) in enumerate(others):
@@ -287,12 +287,23 @@ def _draw_shares(axes: np.ndarray, errors: "xarray.Dataset") -> None:
             cell = {"process": name, "batch_size": batch_size}
             ax.errorbar(places, shares.sel(cell).values, widths.sel(cell).values, color=colour, marker=marker,
                         linestyle="none", elinewidth=0.9)
-            _draw_lost(ax, places[shares.sel(cell).isnull().values], colour)
-        ax.set_xticks(positions, _texts(errors.learning_rate))
+            _draw_lost(ax, places[final.error.sel(cell).isnull().values], colour)
+        _draw_lost(ax, positions[_unresolved(final).sel(batch_size=batch_size).values], "0.4", _UNRESOLVED)
+        ax.set_xticks(positions, _texts(final.learning_rate))
         ax.set(title=f"batch size {batch_size:g}", xlabel="learning rate", xlim=(-0.5, len(positions) - 0.5))
         _scale_shares(ax, shares, widths)
         ax.tick_params(labelleft=ax is axes[0])
     axes[0].set_ylabel(f"difference from {reference}\nat the last record (%)")
+
+
+def _reference_mean(final: "xarray.Dataset") -> "xarray.DataArray":
+    """Return the mean of the reference, NaN where it has diverged or is not resolved from zero."""
+    row = final.sel(process=final.attrs["reference"], drop=True)
+    return row["mean"].where(np.abs(row["mean"]) > floor_in_stderrs(final.attrs["num_seeds"]) * row.mean_stderr)
+
+
+def _unresolved(final: "xarray.Dataset") -> "xarray.DataArray":
+    return _reference_mean(final).isnull() & final["mean"].sel(process=final.attrs["reference"]).notnull()
 
 
 def _scale_shares(ax: "matplotlib.axes.Axes", shares: "xarray.DataArray", widths: "xarray.DataArray") -> None:
@@ -410,9 +421,10 @@ def _size_handles(errors: "xarray.Dataset") -> list[Any]:
     return [*([floor] if (np.abs(errors.error) < errors.floor).any() else []), *_lost_handles(errors.error)]
 
 
-def _share_handles(errors: "xarray.Dataset") -> list[Any]:
+def _share_handles(final: "xarray.Dataset") -> list[Any]:
     bar = _line(color="0.4", marker="|", markersize=9, linestyle="none", label="\N{PLUS-MINUS SIGN} 2 standard errors")
-    return [bar, *_lost_handles(errors.error)]
+    unresolved = [_line(color="0.4", **_UNRESOLVED)] if _unresolved(final).any() else []
+    return [bar, *_lost_handles(final.error), *unresolved]
 
 
 def _lost_handles(values: "xarray.DataArray") -> list[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 
 def _is_traced(value: Any) -> bool:
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _number(name: str, value: Any, expected: str) -> float | None:
@@ -59,7 +59,7 @@ def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None,
         return
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         is_scalar_array = isinstance(value, jax.Array | np.ndarray) and np.issubdtype(value.dtype, np.integer)
-        if not (is_scalar_array and value.ndim == 0):
+        if not (is_scalar_array and np.ndim(value) == 0):
             raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}. {fix}".rstrip())
     if int(value) < minimum or (maximum is not None and int(value) > maximum):
         allowed = f"at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"

@@ -49,8 +49,9 @@ def normal(radius: Word, angle: Word) -> Float[Array, "..."]:
     Returns
     -------
     x
-        Within ``2.5e-7 * max(1, abs(x))`` (float32), two units in the last place, of the formula for the given words.
-        At most 6.76 in absolute value in float32 and 9.49 in float64; the law has 1.4e-11 and 2e-21 beyond.
+        In float32 each factor is within 1.6e-7 of the formula, relatively, for every word; x was within
+        ``2.7e-7 * max(1, abs(x))`` in 1e9 trials; and the moments to order 8, by enumeration, are within 2e-7 of the
+        normal law's. At most 6.76 in absolute value, in float64 9.49: the law has 1.4e-11 and 2e-21 beyond.
 
     References
     ----------
@@ -136,8 +137,7 @@ def to_float32(x: Array) -> Float[Array, "..."]:
 
 
 def _centre(leading: Array, *trailing: Array) -> Any:
-    """Return the cell centre in units of the leading limb's last place: float32 without a trailing limb, else float64.
-    """
+    """Return the cell centre in units of the leading limb's last place; float64 if a limb trails, else float32."""
     if not trailing:
         return leading.astype(jnp.float32) + np.float32(0.5)
     return leading.astype(jnp.float64) + (trailing[0].astype(jnp.float64) + 0.5) * 2.0**-32

@@ -35,9 +35,9 @@ DYNAMICS = 0
 INITIALISE = 1
 RECORD = 2
 
-# JAX derives its own keys, in `split` and `fold_in`, from counters whose high word is 0 for all practical sizes. Ours is
-# not, so a user may go on using the root key without meeting our streams.
-_STREAMS = np.uint32(0x53445347)
+# JAX derives its own keys and bits from counters whose high word is 0, save in arrays beyond 2**32. Ours is not, so a
+# user may draw from the root key with `jax.random` without meeting our streams.
+_STREAMS = 0x53445347
 
 # Slots from here on hold the trailing 32 bits of float64 numbers.
 _TRAILING = np.uint32(2**31)
@@ -68,7 +68,7 @@ def lane_key(
         The two words of the key, in the shape of ``lane``.
     """
     root0, root1 = jax.random.key_data(root)
-    purpose0, purpose1 = threefry2x32(root0, root1, _STREAMS, jnp.asarray(purpose, jnp.uint32))
+    purpose0, purpose1 = threefry2x32(root0, root1, jnp.uint32(_STREAMS), jnp.uint32(purpose))
     return threefry2x32(purpose0, purpose1, jnp.asarray(lane, jnp.uint32), jnp.asarray(step_high, jnp.uint32))
 
 

@@ -56,7 +56,7 @@ class Gaussian(AbstractGaussianNoise):
     def scaled_gradient(self, problem: Problem, params: PyTree, draws: Draws, slot: Any, scale: Any) -> PyTree:
         """Return the full gradient plus ``scale`` times the fluctuation, in one vector-Jacobian product."""
         weights = self.centred_weights(problem, params, draws, slot)
-        mean_weight = np.asarray(1.0 / problem.num_examples, weights.dtype)
+        mean_weight = jnp.asarray(1.0 / problem.num_examples, weights.dtype)
         return problem.gradient(params, mean_weight + jnp.asarray(scale, weights.dtype) * weights)
 
     def fluctuation(self, problem: Problem, params: PyTree, draws: Draws, slot: Any) -> PyTree:

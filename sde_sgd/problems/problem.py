@@ -77,7 +77,7 @@ class Problem(eqx.Module):
         example = jax.eval_shape(lambda data: jax.tree.map(lambda leaf: leaf[0], data), self.data)
         value = jax.eval_shape(self.example_loss, params, example)
         if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(f"example_loss must return one floating-point scalar, got {value}. Reduce it over its axes.")
+            raise ValueError(f"example_loss must return one floating-point scalar, got {value}. Reduce it.")
 
     @property
     def num_examples(self) -> int:

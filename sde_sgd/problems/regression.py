@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from sde_sgd._core import checks
 from sde_sgd.problems.problem import Problem
@@ -56,7 +56,7 @@ def _floating(name: str, array: Any, ndim: int) -> Array:
     return values
 
 
-def least_squares(features: Float[Array, "n d"], targets: Float[Array, " n"]) -> Problem:
+def least_squares(features: Float[ArrayLike, "n d"], targets: Float[ArrayLike, " n"]) -> Problem:
     r"""Linear regression on given data, started at zero.
 
     .. math:: \ell(w, (x, y)) = \tfrac12 (x \cdot w - y)^2
@@ -93,12 +93,13 @@ def linear_regression(
     num_examples: int,
     dim: int,
     label_noise: float = 1.0,
-    feature_covariance: Float[Array, "d d"] | None = None,
+    feature_covariance: Float[ArrayLike, "d d"] | None = None,
     key: Array,
 ) -> Problem:
     r"""Linear regression on synthetic Gaussian data.
 
-    .. math:: x_i \sim N(0, A), \quad y_i = x_i \cdot u + \sigma \epsilon_i, \quad u \sim N(0, I/d), \epsilon_i \sim N(0, 1)
+    .. math:: x_i \sim N(0, A), \quad y_i = x_i \cdot u + \sigma \epsilon_i, \quad u \sim N(0, I/d), \quad
+              \epsilon_i \sim N(0, 1)
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ def _covariance_root(covariance: Any, dim: int) -> Float[Array, "d d"]:
     return jnp.asarray(vectors * np.sqrt(np.maximum(values, 0.0)), jnp.float32)
 
 
-def quadratic(hessian: Float[Array, "*n d d"], offsets: Float[Array, "n d"]) -> Problem:
+def quadratic(hessian: Float[ArrayLike, "*n d d"], offsets: Float[ArrayLike, "n d"]) -> Problem:
     r"""Quadratic losses with prescribed per-example gradients :math:`H_i w - b_i`, started at zero.
 
     .. math:: \ell_i(w) = \tfrac12 w^\top H_i w - b_i^\top w
@@ -179,7 +180,7 @@ def quadratic(hessian: Float[Array, "*n d d"], offsets: Float[Array, "n d"]) -> 
     )
 
 
-def logistic_regression(features: Float[Array, "n d"], labels: Any) -> Problem:
+def logistic_regression(features: Float[ArrayLike, "n d"], labels: Any) -> Problem:
     r"""Binary classification with labels 0 and 1, started at zero.
 
     .. math:: \ell(w, (x, y)) = \log\bigl(1 + e^{-(2y-1)\, x \cdot w}\bigr)
@@ -209,7 +210,7 @@ class _ZeroSoftmax:
                 "bias": jnp.zeros((self.num_classes,), self.dtype)}
 
 
-def softmax_regression(features: Float[Array, "n d"], labels: Any, num_classes: int | None = None) -> Problem:
+def softmax_regression(features: Float[ArrayLike, "n d"], labels: Any, num_classes: int | None = None) -> Problem:
     r"""Multi-class classification by a linear softmax model, started at zero.
 
     .. math:: \ell(w, (x, y)) = \log \sum_c e^{x \cdot w_c + b_c} - (x \cdot w_y + b_y)

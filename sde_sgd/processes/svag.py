@@ -1,6 +1,6 @@
 """SVAG: a discrete algorithm that tends to the first-order SDE of SGD, with no covariance computed."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax

@@ -1,7 +1,8 @@
 """Floor 5: many lanes. The only room with loops, vmap, jit and sharding."""
 
+from sde_sgd.run.accumulators import Histogram, Moments
+from sde_sgd.run.records import EnsembleMoments, Snapshots
 from sde_sgd.run.simulate import simulate
-from sde_sgd.run.statistics import EnsembleMoments, Histogram, Moments, Snapshots
 from sde_sgd.run.sweep import sweep
 
 __all__ = ["EnsembleMoments", "Histogram", "Moments", "Snapshots", "simulate", "sweep"]

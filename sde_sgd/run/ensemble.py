@@ -15,8 +15,9 @@ from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.lanes import Variables, run_cells
 from sde_sgd.run.program import Quantities, example_records
 from sde_sgd.run.progress import progress_bar
+from sde_sgd.run.records import Snapshots
 from sde_sgd.run.schedule import Schedule
-from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, Snapshots
+from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord
 
 
 class Cell(NamedTuple):
@@ -39,7 +40,7 @@ def run_ensemble(
 ) -> tuple[Variables, np.ndarray]:
     """Run all cells and return their variables and divergence steps in the order given, leading axis cell."""
     unique, where = _without_repeats(cells)
-    groups: dict[Hashable, list[int]] = collections.defaultdict(list)
+    groups: dict[tuple[Hashable, Schedule], list[int]] = collections.defaultdict(list)
     for index, cell in enumerate(unique):
         groups[_structure(cell.process), cell.schedule].append(index)
     total = float(sum(cell.schedule.num_steps * num_seeds for cell in unique))

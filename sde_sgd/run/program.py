@@ -19,6 +19,8 @@ from sde_sgd.problems.problem import Problem
 from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, evaluate
 from sde_sgd.run.tiles import LANES
 
+Scalar = Any  # a NumPy scalar on the host, a traced one within the program
+
 
 class Lanes(NamedTuple):
     """What tells the lanes of a tile apart: their ids and their process, every leaf with a leading lane axis."""
@@ -39,19 +41,20 @@ class Clock(NamedTuple):
     """Where a call starts and how far it goes; all dynamic scalars.
 
     The call makes ``num_intervals`` intervals of ``length`` steps, in events of ``event_steps`` steps, and records at
-    the end of each if ``emit``. ``step_high, step_low`` is the step it starts from. An accumulator with cadence ``every`` is updated when its ``phase`` plus the steps made is a multiple
-    of it and more than ``wait`` steps were made.
+    the end of each if ``emit``. ``step_high, step_low`` is the step it starts from. An accumulator with cadence
+    ``every`` is updated when its ``phase`` plus the steps made is a multiple of it and more than ``wait`` steps were
+    made.
     """
 
-    step_high: Array
-    step_low: Array
-    num_intervals: Array
-    length: Array
-    event_steps: Array
-    emit: Array
-    every: dict[str, Array]
-    phase: dict[str, Array]
-    wait: dict[str, Array]
+    step_high: Scalar
+    step_low: Scalar
+    num_intervals: Scalar
+    length: Scalar
+    event_steps: Scalar
+    emit: Scalar
+    every: dict[str, Scalar]
+    phase: dict[str, Scalar]
+    wait: dict[str, Scalar]
 
 
 class Quantities(NamedTuple):
@@ -61,7 +64,7 @@ class Quantities(NamedTuple):
     accumulators: dict[str, AbstractAccumulator]
 
 
-def example_records(problem: Problem, process: Any, quantities: Quantities, params: PyTree) -> dict[str, dict[str, Any]]:
+def example_records(problem: Problem, process: Any, quantities: Quantities, params: PyTree) -> dict[str, Any]:
     """Return the shape and dtype of every recorded array of one lane, found without computing anything."""
 
     def lane(problem: Problem, process: Any, params: PyTree) -> dict[str, dict[str, Array]]:
@@ -76,7 +79,8 @@ def shard(function: Any, mesh: Mesh, per_lane: tuple[bool, ...]) -> Any:
     """Run ``function`` on every device's own tile; ``per_lane`` says which arguments have a leading device axis."""
 
     def local(*arguments: Any) -> Any:
-        own = [jax.tree.map(lambda leaf: leaf[0], a) if split else a for a, split in zip(arguments, per_lane, strict=True)]
+        paired = zip(arguments, per_lane, strict=True)
+        own = [jax.tree.map(lambda leaf: leaf[0], given) if split else given for given, split in paired]
         return jax.tree.map(lambda leaf: leaf[None], function(*own))
 
     specs = tuple(PartitionSpec(LANES) if split else PartitionSpec() for split in per_lane)
@@ -168,7 +172,8 @@ class _Tile:
             progress, records = loop
             num_events = clock.length // clock.event_steps
             progress = jax.lax.fori_loop(jnp.uint32(0), num_events, lambda _, now: self.event(now, clock), progress)
-            return progress, jax.lax.cond(clock.emit, lambda: self.store(records, index, progress, clock), lambda: records)
+            stored = jax.lax.cond(clock.emit, lambda: self.store(records, index, progress, clock), lambda: records)
+            return progress, stored
 
         progress, records = jax.lax.fori_loop(jnp.int32(0), clock.num_intervals, interval, (progress, records))
         alive = progress.survived == progress.made
@@ -198,7 +203,7 @@ class _Tile:
             high, low = _add64(clock.step_high, clock.step_low, made)
             until_wrap = jnp.uint32(0xFFFFFFFF) - low
             length = jnp.minimum(left - jnp.uint32(1), until_wrap) + jnp.uint32(1)
-            keys = jax.vmap(lambda lane: lane_key(jax.random.wrap_key_data(self.root), lane, high, DYNAMICS))(self.lanes.ids)
+            keys = lane_key(jax.random.wrap_key_data(self.root), self.lanes.ids, high, DYNAMICS)
 
             def one(index: Array, now: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
                 return jax.vmap(self.lane_step, in_axes=(0, 0, 0, 0, None, None))(
@@ -223,9 +228,7 @@ class _Tile:
     def draws(self, clock: Clock, made: Array) -> Draws:
         """Return the draws for recording at this step, a lane axis on the key."""
         high, low = _add64(clock.step_high, clock.step_low, made)
-        root = jax.random.wrap_key_data(self.root)
-        key = jax.vmap(lambda lane: lane_key(root, lane, high, RECORD))(self.lanes.ids)
-        return Draws(key, low)
+        return Draws(lane_key(jax.random.wrap_key_data(self.root), self.lanes.ids, high, RECORD), low)
 
     def values(self, function: Any, progress: _Progress, clock: Clock) -> dict[str, Array]:
         """Return a recorded quantity for every lane."""

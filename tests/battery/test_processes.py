@@ -42,7 +42,8 @@ def test_jit_scan_and_vmap_agree_with_plain_steps(case, precision):
     step = jax.jit(lambda process, state, lane, low: process.step(problem, state, draws(lane, low)))
     begin = [process.init(problem, problem.init(jax.random.key(0))) for process in processes]
     once = [step(process, state, lane, 0) for lane, (process, state) in enumerate(zip(processes, begin, strict=True))]
-    assert_close(once[0], processes[0].step(problem, begin[0], draws()))  # no jit
+    if precision == "x64 off":  # op by op is slow
+        assert_close(once[0], processes[0].step(problem, begin[0], draws()))
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *processes)
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *begin)
@@ -180,9 +181,9 @@ def test_without_noise_a_process_is_its_deterministic_limit(name, x64):
 def test_gradient_flow_is_the_limit_of_small_steps(x64):
     problem = field()[0]
     fine = steps_of(ss.GradientFlow(RATE, substeps=64), problem)
-    np.testing.assert_allclose(steps_of(ss.GradientFlow(RATE), problem), fine, atol=3e-7)
+    np.testing.assert_allclose(steps_of(ss.GradientFlow(RATE, substeps=4), problem), fine, rtol=0, atol=1e-7)
     # Richardson's extrapolation of gradient descent with many small steps.
-    np.testing.assert_allclose(2 * descent(RATE / 200, 800) - descent(RATE / 100, 400), fine, atol=3e-6)
+    np.testing.assert_allclose(2 * descent(RATE / 200, 800) - descent(RATE / 100, 400), fine, rtol=0, atol=1e-5)
 
 
 def test_teeth_of_the_noiseless_limits(x64):
@@ -209,11 +210,11 @@ def steep(params):
 def drawn(bad, key):
     """Start somewhere in (0.2, 1.2); of the starts above 0.9, ``bad`` makes values that run away."""
     start = 0.2 + jax.random.uniform(key)
-    return jnp.where(bad & (start > 0.9), 30.0 * start, start)
+    return jnp.where(bad & (start > 0.9), 1e4 * start, start)
 
 
 def quartic(bad):
-    data = jnp.linspace(0.5, 1.5, 8)
+    data = jnp.linspace(0.5, 1.5, 64)
     return ss.Problem(example_loss=lambda w, example: example * steep(w), data=data,
                       init=functools.partial(drawn, np.bool_(bad)))
 

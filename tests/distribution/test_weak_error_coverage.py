@@ -22,11 +22,16 @@ def _exponential(rng, shape):
     return rng.exponential(size=shape) - 1
 
 
+def _off(coverage, repetitions):
+    """Return how many standard errors a measured coverage lies from 95 %."""
+    return abs(coverage - 0.95) / (0.95 * 0.05 / repetitions) ** 0.5
+
+
 @functools.cache
 def _lanes(law, correlated, num_seeds):
     """Return reference and process, (repetitions, seeds), of true difference ``SHIFT``."""
     rng = np.random.default_rng(20_260_101)
-    shape = (REPETITIONS, num_seeds)
+    shape = (REPETITIONS * (64 // num_seeds), num_seeds)
     shared, first, second = law(rng, shape), law(rng, shape), law(rng, shape)
     if correlated:
         return shared + 0.2 * first, SHIFT + shared + 0.4 * second
@@ -51,7 +56,10 @@ CASES = [(_normal, True, 4), (_normal, False, 4), (_normal, True, 64), (_normal,
 @pytest.mark.parametrize("case", CASES)
 def test_intervals_cover(case):
     errors = _compared(*case)
-    assert 0.92 < _coverage(errors.error.values, errors.error_halfwidth.values) < 0.98
+    coverage = _coverage(errors.error.values, errors.error_halfwidth.values)
+    assert 0.92 < coverage < 0.98
+    if case[0] is _normal:  # Student's t is exact
+        assert _off(coverage, errors.sizes["repetition"]) < 5
 
 
 def test_teeth_an_unpaired_error_does_not_cover():
@@ -64,7 +72,7 @@ def test_teeth_an_unpaired_error_does_not_cover():
 def test_teeth_small_samples_need_n_minus_one_and_student(ddof, quantile):
     reference, other = _lanes(_normal, True, 4)
     stderr = (other - reference).std(axis=1, ddof=ddof) / 2
-    assert _coverage((other - reference).mean(axis=1), quantile * stderr) < 0.92
+    assert _off(_coverage((other - reference).mean(axis=1), quantile * stderr), len(reference)) > 10
 
 
 @pytest.mark.parametrize("num_seeds", [4, 64])
@@ -72,7 +80,7 @@ def test_equal_means_are_called_different_as_rarely_as_three_sigma(num_seeds):
     lanes = np.stack(_lanes(_normal, True, num_seeds)) - np.array([0, SHIFT])[:, None, None]
     quantity = xarray.DataArray(lanes, dims=("process", "repetition", "seed"), coords={"process": ["sgd", "sme"]})
     errors = weak_error(quantity, "sgd").sel(process="sme")
-    expected = 2 * stats.norm.sf(3) * REPETITIONS
+    expected = 2 * stats.norm.sf(3) * errors.sizes["repetition"]
     assert abs((errors.verdict == DIFFERS).sum().item() - expected) < 5 * expected**0.5
     assert set(np.unique(errors.verdict)) == {DIFFERS, INCONCLUSIVE}
     if num_seeds == 4:  # teeth: three plain standard errors would be crossed twenty times as often
@@ -82,10 +90,10 @@ def test_equal_means_are_called_different_as_rarely_as_three_sigma(num_seeds):
 @pytest.mark.parametrize("options", [{"tolerance": SHIFT}, {"relative_tolerance": SHIFT / 5}])
 @pytest.mark.parametrize("correlated", [True, False])
 def test_agreement_is_rarely_granted_at_the_very_tolerance(options, correlated):
-    lanes = 5 + np.stack(_lanes(_normal, correlated, 1024 // 16))
+    lanes = 5 + np.stack(_lanes(_normal, correlated, 64))
     quantity = xarray.DataArray(lanes, dims=("process", "repetition", "seed"), coords={"process": ["sgd", "sme"]})
     verdicts = weak_error(quantity, "sgd", **options).verdict.sel(process="sme")
-    granted = verdicts.str.startswith("agrees").sum().item()
+    granted = np.char.startswith(verdicts.values, "agrees").sum()
     assert granted < 0.025 * REPETITIONS + 5 * (0.025 * REPETITIONS) ** 0.5
 
 

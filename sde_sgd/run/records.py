@@ -1,0 +1,104 @@
+"""Records: values for every seed, or their moments over the seeds, at the record times."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from sde_sgd.run.statistics import AbstractRecord, Gatherer, Quantity, check_function, trailing
+
+
+class Snapshots(AbstractRecord):
+    """The value of a quantity for every seed at every record time.
+
+    Parameters
+    ----------
+    function
+        ``function(problem, params)`` returns an array or a pytree of arrays; see `simulate` for what else it may take.
+        A plain function given as a recorded quantity means this.
+    """
+
+    function: Quantity = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_function(self.function)
+
+    def gather(self, num_cells: int, num_seeds: int, num_records: int, example: np.ndarray) -> Gatherer:
+        """Return an array over (cell, seed, record)."""
+        return _SnapshotGatherer(np.full((num_cells, num_seeds, num_records, *example.shape), np.nan, example.dtype))
+
+
+class _SnapshotGatherer(Gatherer):
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+    def add(self, cells: np.ndarray, seeds: np.ndarray, records: slice, values: np.ndarray) -> None:
+        self.values[cells, seeds, records] = values
+
+    def result(self, name: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        return {name: (("seed", "record", *trailing(name, self.values.ndim - 3)), self.values)}
+
+
+class EnsembleMoments(AbstractRecord):
+    """Mean and variance over the seeds at every record time, with standard errors; no seed is kept.
+
+    Gives ``<name>_mean``, ``<name>_mean_stderr``, ``<name>_variance`` and ``<name>_variance_stderr``. A seed that
+    diverged makes the moments of its cell NaN from then on: the moments of the survivors are not those of the process.
+
+    Parameters
+    ----------
+    function
+        As for `Snapshots`.
+    """
+
+    function: Quantity = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_function(self.function)
+
+    def gather(self, num_cells: int, num_seeds: int, num_records: int, example: np.ndarray) -> Gatherer:
+        """Return running moments over (cell, record)."""
+        return _MomentGatherer((num_cells, num_records, *example.shape))
+
+
+class _MomentGatherer(Gatherer):
+    """Power sums about the mean of the first tile seen, in float64: additive, and stable since the shift is close."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.count = np.zeros(shape[:2], np.int64)
+        self.shift = np.zeros(shape)
+        self.sums = np.zeros((4, *shape))
+
+    def add(self, cells: np.ndarray, seeds: np.ndarray, records: slice, values: np.ndarray) -> None:
+        for cell in np.unique(cells):
+            lanes = values[cells == cell].astype(np.float64)
+            if self.count[cell, records.start] == 0:
+                self.shift[cell, records] = lanes.mean(axis=0)
+            deviation = lanes - self.shift[cell, records]
+            for power in range(4):
+                self.sums[power, cell, records] += np.sum(deviation ** (power + 1), axis=0)
+            self.count[cell, records] += len(lanes)
+
+    def result(self, name: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        count = self.count.reshape(self.count.shape + (1,) * (self.shift.ndim - 2))
+        mean, variance, variance_stderr = _sample_moments(count, *self.sums)
+        dims = ("record", *trailing(name, self.shift.ndim - 2))
+        return {
+            f"{name}_mean": (dims, self.shift + mean),
+            f"{name}_mean_stderr": (dims, np.sqrt(variance / count)),
+            f"{name}_variance": (dims, variance),
+            f"{name}_variance_stderr": (dims, variance_stderr),
+        }
+
+
+def _sample_moments(count: Any, sum1: Any, sum2: Any, sum3: Any, sum4: Any) -> tuple[Any, Any, Any]:
+    """Return the mean, the unbiased variance and its standard error from four power sums."""
+    mean = sum1 / count
+    second = np.maximum(sum2 / count - mean**2, 0.0)
+    fourth = sum4 / count - 4 * mean * sum3 / count + 6 * mean**2 * sum2 / count - 3 * mean**4
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.where(count > 1, second * count / (count - 1), np.nan)
+        # Var(s^2) = (mu4 - sigma^4 (n-3)/(n-1)) / n
+        spread = np.maximum(fourth - second**2 * (count - 3) / (count - 1), 0.0)
+        variance_stderr = np.where(count > 1, np.sqrt(spread / count), np.nan)
+    return mean, variance, variance_stderr
