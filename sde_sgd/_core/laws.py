@@ -109,15 +109,15 @@ def quarter_sine(t: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def signed_fraction(word: Word) -> Float[Array, "..."]:
-    """Return a uniform number on [-1, 1], symmetric about 0 and never 0: the word as a two's complement fraction."""
-    return _centre(to_int32(word[0]), *word[1:]) * 2.0**-31
+    """Return a uniform number on [-1, 1], exactly symmetric about 0 and never 0: ``word`` in two's complement."""
+    return _signed_centre(to_int32(word[0]), *word[1:]) * 2.0**-31
 
 
 def fraction_and_complement(word: Word) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return a and 1 - a, each right in relative terms, for the absolute value a of ``signed_fraction(word)``."""
     leading, *trailing = _folded(word)
-    fraction = _centre(to_int32(leading), *trailing)
-    complement = _centre(np.int32(2**31 - 1) - to_int32(leading), *(~limb for limb in trailing))
+    fraction = _signed_centre(to_int32(leading), *trailing)
+    complement = _signed_centre(np.int32(2**31 - 1) - to_int32(leading), *(~limb for limb in trailing))
     return fraction * 2.0**-31, complement * 2.0**-31
 
 
@@ -141,6 +141,16 @@ def _centre(leading: Array, *trailing: Array) -> Any:
     if not trailing:
         return leading.astype(jnp.float32) + np.float32(0.5)
     return leading.astype(jnp.float64) + (trailing[0].astype(jnp.float64) + 0.5) * 2.0**-32
+
+
+def _signed_centre(leading: Int32[Array, "..."], *trailing: Array) -> Any:
+    """Return the cell centre for a signed leading limb, in the same units.
+
+    In float32 of the cell twice as wide: that is an odd integer, which is rounded once, and alike on both sides of 0.
+    """
+    if not trailing:
+        return (leading | np.int32(1)).astype(jnp.float32)
+    return _centre(leading, *trailing)
 
 
 def _folded(word: Word) -> tuple[Array, ...]:

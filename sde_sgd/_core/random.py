@@ -123,13 +123,14 @@ class Draws(eqx.Module):
     def _block(self, slot: Array) -> tuple[Array, Array]:
         return threefry2x32(*self.key, self.step, slot)
 
-    def _words(self, slot: Array, dtype: Any) -> tuple[laws.Word, ...]:
-        """Return the two words of one number: 32 bits each for float32, 64 for float64."""
+    def _words(self, slot: Array, dtype: Any) -> tuple[laws.Word, laws.Word]:
+        """Return the two words of one number: of 32 bits each for float32, of 64 for float64."""
         checks.one_of("dtype", jnp.dtype(dtype), (np.dtype("float32"), np.dtype("float64")))
-        limbs = [self._block(slot)]
-        if jnp.dtype(dtype) == np.float64:
-            limbs.append(self._block(slot + _TRAILING))
-        return tuple(zip(*limbs, strict=True))
+        leading = self._block(slot)
+        if jnp.dtype(dtype) == np.float32:
+            return (leading[0],), (leading[1],)
+        trailing = self._block(slot + _TRAILING)
+        return (leading[0], trailing[0]), (leading[1], trailing[1])
 
 
 def slots_for_bits(count: int) -> int:

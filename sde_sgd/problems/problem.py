@@ -103,7 +103,9 @@ class Problem(eqx.Module):
             None for the risk (1/N each), one weight per example, or a sparse `Batch`. Weights need not sum to one.
         """
         if isinstance(weights, Batch):
-            rows = jax.tree.map(lambda leaf: leaf.at[weights.indices].get(mode="promise_in_bounds"), self.data)
+            # The barrier keeps XLA from computing a drawn index anew for every number of the row it points to.
+            indices = jax.lax.optimization_barrier(weights.indices)
+            rows = jax.tree.map(lambda leaf: leaf.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False), self.data)
             losses = jax.vmap(self.example_loss, in_axes=(None, 0))(params, rows)
             return jnp.sum(weights.weights.astype(losses.dtype) * losses)
         losses = self.example_losses(params)

@@ -64,7 +64,7 @@ class Moments(AbstractAccumulator):
         squares, squares_lost = _compensated(accumulator.squares, accumulator.squares_lost, before * (value - mean))
         return RunningMoments(count, mean, mean_lost, squares, squares_lost)
 
-    def result(self, name: str, accumulator: RunningMoments) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    def result(self, name: str, accumulator: Any) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
         """Return the pooled moments and their standard errors."""
         lane_mean = accumulator.mean.astype(np.float64) + accumulator.mean_lost
         squares = accumulator.squares.astype(np.float64) + accumulator.squares_lost

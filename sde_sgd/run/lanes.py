@@ -12,7 +12,8 @@ from jaxtyping import PyTree
 
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
-from sde_sgd.run.program import Carry, Lanes, Quantities, advance, clock_for, example_records, start
+from sde_sgd.run.clock import clock_for
+from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_records, start
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.statistics import Gatherer
 from sde_sgd.run.tiles import LANES, lane_mesh, padded, tile_size

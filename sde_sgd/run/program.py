@@ -7,19 +7,18 @@ process and the recorded quantities decides compilation.
 import functools
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from sde_sgd._core import tree
 from sde_sgd._core.random import DYNAMICS, INITIALISE, RECORD, Draws, lane_key
 from sde_sgd.problems.problem import Problem
+from sde_sgd.run.clock import Clock, add64
 from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, evaluate
 from sde_sgd.run.tiles import LANES
-
-Scalar = Any  # a NumPy scalar on the host, a traced one within the program
 
 
 class Lanes(NamedTuple):
@@ -35,26 +34,6 @@ class Carry(NamedTuple):
     state: PyTree
     alive: Array
     accumulators: dict[str, dict[str, PyTree]]
-
-
-class Clock(NamedTuple):
-    """Where a call starts and how far it goes; all dynamic scalars.
-
-    The call makes ``num_intervals`` intervals of ``length`` steps, in events of ``event_steps`` steps, and records at
-    the end of each if ``emit``. ``step_high, step_low`` is the step it starts from. An accumulator with cadence
-    ``every`` is updated when its ``phase`` plus the steps made is a multiple of it and more than ``wait`` steps were
-    made.
-    """
-
-    step_high: Scalar
-    step_low: Scalar
-    num_intervals: Scalar
-    length: Scalar
-    event_steps: Scalar
-    emit: Scalar
-    every: dict[str, Scalar]
-    phase: dict[str, Scalar]
-    wait: dict[str, Scalar]
 
 
 class Quantities(NamedTuple):
@@ -200,7 +179,7 @@ class _Tile:
 
         def segment(loop: tuple[PyTree, Array, Array, Array]) -> tuple[PyTree, Array, Array, Array]:
             state, survived, made, left = loop
-            high, low = _add64(clock.step_high, clock.step_low, made)
+            high, low = add64(clock.step_high, clock.step_low, made)
             until_wrap = jnp.uint32(0xFFFFFFFF) - low
             length = jnp.minimum(left - jnp.uint32(1), until_wrap) + jnp.uint32(1)
             keys = lane_key(jax.random.wrap_key_data(self.root), self.lanes.ids, high, DYNAMICS)
@@ -220,14 +199,19 @@ class _Tile:
     def lane_step(
         self, process: Any, key: tuple[Array, Array], state: Any, survived: Array, low: Array, made: Array
     ) -> tuple[PyTree, Array]:
-        """Move one lane by one step, unless it is frozen or would not stay finite."""
+        """Move one lane by one step and count the steps after which it was finite.
+
+        What is not finite stays so, hence nothing needs to be frozen. The barrier keeps XLA from computing the step
+        once for the params and again for the count.
+        """
         new = process.step(self.problem, state, Draws(key, low))
-        keep = (survived == made) & tree.all_finite(new.params)
-        return tree.select(keep, new, state), survived + keep.astype(jnp.uint32)
+        params = jax.lax.optimization_barrier(new.params)
+        finite = tree.all_finite(params).astype(jnp.uint32)
+        return eqx.tree_at(lambda state: state.params, new, params), survived + finite
 
     def draws(self, clock: Clock, made: Array) -> Draws:
         """Return the draws for recording at this step, a lane axis on the key."""
-        high, low = _add64(clock.step_high, clock.step_low, made)
+        high, low = add64(clock.step_high, clock.step_low, made)
         return Draws(lane_key(jax.random.wrap_key_data(self.root), self.lanes.ids, high, RECORD), low)
 
     def values(self, function: Any, progress: _Progress, clock: Clock) -> dict[str, Array]:
@@ -270,27 +254,3 @@ class _Tile:
             records,
             self.record(progress, clock),
         )
-
-
-def _add64(high: Array, low: Array, steps: Array) -> tuple[Array, Array]:
-    """Return the 64-bit step ``(high, low) + steps`` in two 32-bit words."""
-    total = low + steps
-    return high + (total < low).astype(jnp.uint32), total
-
-
-def clock_for(
-    begin: int, num_intervals: int, length: int, event_steps: int, emit: bool, cadence: dict[str, tuple[int, int]]
-) -> Clock:
-    """Return the clock of a call that begins at step ``begin``; ``cadence`` gives (every, burn_in) by accumulator."""
-    most = 2**32 - 1
-    return Clock(
-        step_high=np.uint32(begin >> 32),
-        step_low=np.uint32(begin & most),
-        num_intervals=np.int32(num_intervals),
-        length=np.uint32(length),
-        event_steps=np.uint32(event_steps),
-        emit=np.bool_(emit),
-        every={name: np.uint32(every) for name, (every, _) in cadence.items()},
-        phase={name: np.uint32(begin % every) for name, (every, _) in cadence.items()},
-        wait={name: np.uint32(min(max(burn_in - begin, 0), most)) for name, (_, burn_in) in cadence.items()},
-    )
