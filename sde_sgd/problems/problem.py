@@ -105,7 +105,7 @@ class Problem(eqx.Module):
         if isinstance(weights, Batch):
             # The barrier keeps XLA from computing a drawn index anew for every number of the row it points to.
             indices = jax.lax.optimization_barrier(weights.indices)
-            rows = jax.tree.map(lambda leaf: leaf.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False), self.data)
+            rows = jax.tree.map(lambda leaf: _gathered(leaf, indices), self.data)
             losses = jax.vmap(self.example_loss, in_axes=(None, 0))(params, rows)
             return jnp.sum(weights.weights.astype(losses.dtype) * losses)
         losses = self.example_losses(params)
@@ -121,6 +121,10 @@ class Problem(eqx.Module):
         """Return the full gradient g and the product H g of the Hessian with it, no matrix formed."""
         gradient, hessian_product = jax.linearize(self.gradient, params)
         return gradient, hessian_product(gradient)
+
+
+def _gathered(leaf: Array, indices: Array) -> Array:
+    return leaf.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def float_dtype(params: PyTree) -> Any:

@@ -2,7 +2,7 @@
 
 import collections
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,44 +27,79 @@ class Cell(NamedTuple):
     schedule: Schedule
 
 
+class Ensemble(NamedTuple):
+    """What came of the cells: arrays with a leading cell axis, and what they were made from."""
+
+    variables: Variables
+    diverged_at: np.ndarray
+    problem: Problem
+    params: PyTree
+    record: Mapping[str, Any]
+    quantities: Quantities
+    key: Any
+
+
 def run_ensemble(
     problem: Problem,
     cells: Sequence[Cell],
     *,
     num_seeds: int,
-    quantities: Quantities,
+    record: Mapping[str, Any] | None,
     params: PyTree,
     key: Any,
     progress: bool | None,
     description: str,
-) -> tuple[Variables, np.ndarray]:
-    """Run all cells and return their variables and divergence steps in the order given, leading axis cell."""
+) -> Ensemble:
+    """Check what all cells share, then run them for every seed; results in the order of the cells."""
+    checks.typed_key(key)
+    checks.integer("num_seeds", num_seeds, maximum=2**32 - 1)
+    for cell in cells:
+        cell.process.check(problem)
+    params = check_params(problem, params)
+    record = {"loss": Problem.loss} if record is None else record
+    quantities = sort_quantities(problem, cells[0].process, params, record, [cell.schedule for cell in cells])
     unique, where = _without_repeats(cells)
-    groups: dict[tuple[Hashable, Schedule], list[int]] = collections.defaultdict(list)
-    for index, cell in enumerate(unique):
-        groups[_structure(cell.process), cell.schedule].append(index)
     total = float(sum(cell.schedule.num_steps * num_seeds for cell in unique))
-    found: dict[str, tuple[tuple[str, ...], list[Any]]] = {}
-    diverged_at = np.empty((len(unique), num_seeds), np.int64)
     with progress_bar(total, description, progress) as report:
-        for (_, schedule), members in groups.items():
-            variables, diverged = run_cells(
-                problem,
-                [unique[index].process for index in members],
-                num_seeds=num_seeds,
-                schedule=schedule,
-                quantities=quantities,
-                params=params,
-                key=key,
-                report=report,
-            )
-            diverged_at[members] = diverged
-            for name, (dims, values) in variables.items():
-                found.setdefault(name, (dims, [None] * len(unique)))
-                for position, index in enumerate(members):
-                    found[name][1][index] = values[position]
-    _warn_of_divergence(diverged_at[where])
-    return {name: (dims, np.stack(values)[where]) for name, (dims, values) in found.items()}, diverged_at[where]
+        variables, diverged_at = _run_unique(problem, unique, num_seeds, quantities, params, key, report)
+    diverged_at = diverged_at[where]
+    _warn_of_divergence(diverged_at)
+    variables = {name: (dims, values[where]) for name, (dims, values) in variables.items()}
+    return Ensemble(variables, diverged_at, problem, params, record, quantities, key)
+
+
+def _run_unique(
+    problem: Problem,
+    cells: Sequence[Cell],
+    num_seeds: int,
+    quantities: Quantities,
+    params: PyTree,
+    key: Any,
+    report: Callable[[float], None],
+) -> tuple[Variables, np.ndarray]:
+    """Run cells that differ from each other, those of one program together."""
+    groups: dict[tuple[Hashable, Schedule], list[int]] = collections.defaultdict(list)
+    for index, cell in enumerate(cells):
+        groups[_structure(cell.process), cell.schedule].append(index)
+    found: dict[str, tuple[tuple[str, ...], list[Any]]] = {}
+    diverged_at = np.empty((len(cells), num_seeds), np.int64)
+    for (_, schedule), members in groups.items():
+        variables, diverged = run_cells(
+            problem,
+            [cells[index].process for index in members],
+            num_seeds=num_seeds,
+            schedule=schedule,
+            quantities=quantities,
+            params=params,
+            key=key,
+            report=report,
+        )
+        diverged_at[members] = diverged
+        for name, (dims, values) in variables.items():
+            found.setdefault(name, (dims, [None] * len(cells)))
+            for position, index in enumerate(members):
+                found[name][1][index] = values[position]
+    return {name: (dims, np.stack(values)) for name, (dims, values) in found.items()}, diverged_at
 
 
 def _structure(process: AbstractProcess) -> Hashable:

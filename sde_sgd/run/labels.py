@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from sde_sgd.problems.problem import Problem, float_dtype
+from sde_sgd.problems.problem import float_dtype
 from sde_sgd.results.dataset import build
 from sde_sgd.results.provenance import provenance
-from sde_sgd.run.lanes import Variables
-from sde_sgd.run.program import Quantities
+from sde_sgd.run.ensemble import Ensemble
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.tiles import tile_size
 
@@ -19,43 +18,53 @@ if TYPE_CHECKING:
 
 
 def labelled(
-    problem: Problem,
-    variables: Variables,
-    diverged_at: np.ndarray,
+    ensemble: Ensemble,
     *,
-    grid: Mapping[str, Any],
+    grid: Mapping[str, np.ndarray],
     clocks: tuple[tuple[str, ...], np.ndarray],
     schedules: Sequence[Schedule],
     record_times: float | None,
-    quantities: Quantities,
     config: Mapping[str, Any],
-    key: Any,
 ) -> "xarray.Dataset":
     """Return the dataset of a run.
 
-    ``grid`` holds the coordinates of the leading axes; ``clocks`` the time of one step with its dims; ``record_times``
-    the distance of the records where they are equally spaced in time, else None and ``schedules`` has one schedule for
-    all.
+    ``grid`` holds the coordinates that the cells run over, in their order; ``clocks`` the time of one step with its
+    dims; ``record_times`` the distance of the records where they are equally spaced in time, else None and
+    ``schedules`` has one schedule for all.
     """
     record_dim = "step" if record_times is None else "time"
-    coords = dict(grid) | {"seed": (("seed",), np.arange(diverged_at.shape[-1], dtype=np.int64))}
-    if record_times is None:
-        steps = schedules[0].steps
-        coords["step"] = (("step",), steps)
-        coords["time"] = ((*clocks[0], "step"), clocks[1][..., None] * steps.astype(np.float64))
-    else:
-        count = schedules[0].num_records
-        coords["time"] = (("time",), np.arange(count, dtype=np.float64) * float(record_times))
-        coords["step"] = (("learning_rate", "time"), np.stack([schedule.steps for schedule in schedules]))
-    for name, accumulator in quantities.accumulators.items():
-        coords.update(accumulator.coordinates(name))
-    lead = tuple(grid)
+    lead, shape = tuple(grid), tuple(len(values) for values in grid.values())
+    diverged_at = ensemble.diverged_at.reshape(shape + ensemble.diverged_at.shape[1:])
+    coords = {name: ((name,), values) for name, values in grid.items()}
+    coords["seed"] = (("seed",), np.arange(diverged_at.shape[-1], dtype=np.int64))
+    coords |= _record_coords(clocks, schedules, record_times)
+    for name, accumulator in ensemble.quantities.accumulators.items():
+        coords |= accumulator.coordinates(name)
     entries = {}
-    for name, (dims, values) in variables.items():
-        entries[name] = ((*lead, *(record_dim if dim == "record" else dim for dim in dims)), values)
+    for name, (dims, values) in ensemble.variables.items():
+        own = (record_dim if dim == "record" else dim for dim in dims)
+        entries[name] = ((*lead, *own), values.reshape(shape + values.shape[1:]))
     entries["status"] = ((*lead, "seed"), (diverged_at >= 0).astype(np.int8))
     entries["diverged_at"] = ((*lead, "seed"), diverged_at)
-    params = config["params"]
+    return build(entries, coords, _attrs(ensemble, {**config, **{name: grid[name] for name in grid}}))
+
+
+def _record_coords(
+    clocks: tuple[tuple[str, ...], np.ndarray], schedules: Sequence[Schedule], record_times: float | None
+) -> dict[str, Any]:
+    if record_times is None:
+        steps = schedules[0].steps
+        time = clocks[1][..., None] * steps.astype(np.float64)
+        return {"step": (("step",), steps), "time": ((*clocks[0], "step"), time)}
+    time = np.arange(schedules[0].num_records, dtype=np.float64) * float(record_times)
+    steps = np.stack([schedule.steps for schedule in schedules])
+    return {"time": (("time",), time), "step": (("learning_rate", "time"), steps)}
+
+
+def _attrs(ensemble: Ensemble, config: Mapping[str, Any]) -> dict[str, str]:
+    problem, params = ensemble.problem, ensemble.params
     example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
-    attrs = provenance(config, key, dtype=float_dtype(example), tile_size=tile_size(problem, example))
-    return build(entries, coords, attrs)
+    shared = {"problem": problem, "params": params, "record": ensemble.record,
+              "num_seeds": ensemble.diverged_at.shape[-1]}
+    return provenance({**config, **shared}, ensemble.key, dtype=float_dtype(example),
+                      tile_size=tile_size(problem, example))

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import PyTree
 
-from sde_sgd._core import checks
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
-from sde_sgd.run.ensemble import Cell, check_params, check_problem, run_ensemble, sort_quantities
+from sde_sgd.run.ensemble import Cell, check_problem, run_ensemble
 from sde_sgd.run.labels import labelled
 from sde_sgd.run.schedule import in_steps
 
@@ -84,35 +83,24 @@ def simulate(
     (8, 3)
     """
     check_problem(problem)
-    checks.typed_key(key)
-    checks.integer("num_seeds", num_seeds, maximum=2**32 - 1)
-    schedule = in_steps(num_steps, record_every)
     if not isinstance(process, AbstractProcess):
         raise TypeError(f"process must be a process such as sde_sgd.SGD, got {type(process).__name__}.")
-    process.check(problem)
-    params = check_params(problem, params)
-    record = {"loss": Problem.loss} if record is None else record
-    quantities = sort_quantities(problem, process, params, record, [schedule])
-    variables, diverged_at = run_ensemble(
+    schedule = in_steps(num_steps, record_every)
+    ensemble = run_ensemble(
         problem,
         [Cell(process, schedule)],
         num_seeds=num_seeds,
-        quantities=quantities,
+        record=record,
         params=params,
         key=key,
         progress=progress,
         description="simulate",
     )
     return labelled(
-        problem,
-        {name: (dims, values[0]) for name, (dims, values) in variables.items()},
-        diverged_at[0],
+        ensemble,
         grid={},
         clocks=((), np.asarray(float(process.time_per_step))),
         schedules=[schedule],
         record_times=None,
-        quantities=quantities,
-        config={"run": "simulate", "problem": problem, "process": process, "params": params, "record": record,
-                "num_seeds": num_seeds, "num_steps": num_steps, "record_every": record_every},
-        key=key,
+        config={"run": "simulate", "process": process, "num_steps": num_steps, "record_every": record_every},
     )

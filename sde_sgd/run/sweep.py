@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 from sde_sgd._core import checks
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
-from sde_sgd.run.ensemble import Cell, check_params, check_problem, run_ensemble, sort_quantities
+from sde_sgd.run.ensemble import Cell, check_problem, run_ensemble
 from sde_sgd.run.labels import labelled
 from sde_sgd.run.schedule import Schedule, in_steps, in_time
 
@@ -91,52 +91,26 @@ def sweep(
     {'process': 1, 'learning_rate': 2, 'batch_size': 2, 'seed': 4, 'time': 3}
     """
     check_problem(problem)
-    checks.typed_key(key)
-    checks.integer("num_seeds", num_seeds, maximum=2**32 - 1)
     learning_rates, batch_sizes = _grid(learning_rates, batch_sizes)
     schedules = _schedules(num_steps, time, record_every, learning_rates)
-    params = check_params(problem, params)
-    cells = [
-        Cell(_made(name, factory, rate, batch, problem), schedule)
-        for name, factory in _named(processes)
-        for rate, schedule in zip(learning_rates, schedules, strict=True)
-        for batch in batch_sizes
-    ]
-    record = {"loss": Problem.loss} if record is None else record
-    quantities = sort_quantities(problem, cells[0].process, params, record, schedules)
-    variables, diverged_at = run_ensemble(
-        problem,
-        cells,
-        num_seeds=num_seeds,
-        quantities=quantities,
-        params=params,
-        key=key,
-        progress=progress,
+    cells = _cells(processes, learning_rates, schedules, batch_sizes)
+    ensemble = run_ensemble(
+        problem, cells, num_seeds=num_seeds, record=record, params=params, key=key, progress=progress,
         description="sweep",
     )
     shape = (len(processes), len(learning_rates), len(batch_sizes))
-    clocks = np.asarray([float(cell.process.time_per_step) for cell in cells]).reshape(shape)
-    grid = {
-        "process": (("process",), np.asarray(list(processes), dtype=object).astype(str)),
-        "learning_rate": (("learning_rate",), np.asarray(learning_rates, np.float64)),
-        "batch_size": (("batch_size",), np.asarray(batch_sizes, np.int64)),
-    }
+    # The clock does not depend on the batch size.
+    clocks = np.asarray([float(cell.process.time_per_step) for cell in cells]).reshape(shape)[:, :, 0]
+    made = [cell.process for cell in cells[:: shape[1] * shape[2]]]
     return labelled(
-        problem,
-        {name: (dims, values.reshape(shape + values.shape[1:])) for name, (dims, values) in variables.items()},
-        diverged_at.reshape((*shape, num_seeds)),
-        grid=grid,
-        clocks=(("process", "learning_rate"), clocks[:, :, 0]),
+        ensemble,
+        grid={"process": np.asarray(list(processes)), "learning_rate": np.asarray(learning_rates, np.float64),
+              "batch_size": np.asarray(batch_sizes, np.int64)},
+        clocks=(("process", "learning_rate"), clocks),
         schedules=schedules,
         record_times=None if time is None else record_every or time,
-        quantities=quantities,
-        config={
-            "run": "sweep", "problem": problem, "params": params, "record": record, "num_seeds": num_seeds,
-            "num_steps": num_steps, "time": time, "record_every": record_every, "learning_rates": learning_rates,
-            "batch_sizes": batch_sizes,
-            "processes": {name: cells[i * shape[1] * shape[2]].process for i, name in enumerate(processes)},
-        },
-        key=key,
+        config={"run": "sweep", "processes": dict(zip(processes, made, strict=True)), "num_steps": num_steps,
+                "time": time, "record_every": record_every},
     )
 
 
@@ -162,6 +136,18 @@ def _schedules(num_steps: Any, time: Any, record_every: Any, learning_rates: Seq
     return [in_time(time, record_every, rate) for rate in learning_rates]
 
 
+def _cells(
+    processes: Any, learning_rates: Sequence[float], schedules: Sequence[Schedule], batch_sizes: Sequence[int]
+) -> list[Cell]:
+    """Return the cells of the grid, the batch size running fastest."""
+    return [
+        Cell(_made(name, factory, rate, batch), schedule)
+        for name, factory in _named(processes)
+        for rate, schedule in zip(learning_rates, schedules, strict=True)
+        for batch in batch_sizes
+    ]
+
+
 def _named(processes: Any) -> list[tuple[str, Factory]]:
     if not isinstance(processes, Mapping) or not processes:
         raise TypeError("processes must be a dict from names to functions of (learning rate, batch size), got "
@@ -173,10 +159,9 @@ def _named(processes: Any) -> list[tuple[str, Factory]]:
     return list(processes.items())
 
 
-def _made(name: str, factory: Factory, learning_rate: float, batch_size: int, problem: Problem) -> AbstractProcess:
+def _made(name: str, factory: Factory, learning_rate: float, batch_size: int) -> AbstractProcess:
     process = factory(learning_rate, batch_size)
     if not isinstance(process, AbstractProcess):
         raise TypeError(f"processes[{name!r}] must return a process, got {type(process).__name__}. Write for example "
                         "lambda lr, b: sde_sgd.SGD(lr, sde_sgd.WithReplacement(b)).")
-    process.check(problem)
     return process
