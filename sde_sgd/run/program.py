@@ -185,9 +185,8 @@ class _Tile:
             keys = lane_key(jax.random.wrap_key_data(self.root), self.lanes.ids, high, DYNAMICS)
 
             def one(index: Array, now: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
-                return jax.vmap(self.lane_step, in_axes=(0, 0, 0, 0, None, None))(
-                    self.lanes.process, keys, *now, low + index, made + index
-                )
+                move = jax.vmap(self.lane_step, in_axes=(0, 0, 0, 0, None))
+                return move(self.lanes.process, keys, *now, low + index)
 
             state, survived = jax.lax.fori_loop(jnp.uint32(0), length, one, (state, survived))
             return state, survived, made + length, left - length
@@ -197,14 +196,14 @@ class _Tile:
         return progress._replace(state=state, survived=survived, made=made)
 
     def lane_step(
-        self, process: Any, key: tuple[Array, Array], state: Any, survived: Array, low: Array, made: Array
+        self, process: Any, key: tuple[Array, Array], state: Any, survived: Array, step: Array
     ) -> tuple[PyTree, Array]:
         """Move one lane by one step and count the steps after which it was finite.
 
         What is not finite stays so, hence nothing needs to be frozen. The barrier keeps XLA from computing the step
         once for the params and again for the count.
         """
-        new = process.step(self.problem, state, Draws(key, low))
+        new = process.step(self.problem, state, Draws(key, step))
         params = jax.lax.optimization_barrier(new.params)
         finite = tree.all_finite(params).astype(jnp.uint32)
         return eqx.tree_at(lambda state: state.params, new, params), survived + finite

@@ -19,15 +19,13 @@ SIGMAS = 5.0
 def sample(draw, num_steps, num_lanes, lane_of=lambda lane: lane, step_of=lambda step: step):
     """``draw(draws)`` at each step of each lane, in the order step, lane, ..."""
 
-    @jax.jit
-    def all_draws():
-        def at(step, lane):
-            return draw(Draws(lane_key(jax.random.key(2024), lane_of(lane)), step_of(step)))
+    @jax.jit  # all are arguments, because XLA would evaluate draws from constants while it compiles, and slowly
+    def all_draws(root, steps, lanes):
+        keys = lane_key(root, lane_of(lanes))
+        return jax.vmap(lambda step: jax.vmap(lambda key: draw(Draws(key, step_of(step))))(keys))(steps)
 
-        steps, lanes = jnp.arange(num_steps, dtype=jnp.uint32), jnp.arange(num_lanes, dtype=jnp.uint32)
-        return jax.vmap(lambda step: jax.vmap(lambda lane: at(step, lane))(lanes))(steps)
-
-    return np.asarray(all_draws())
+    steps, lanes = np.arange(num_steps, dtype=np.uint32), np.arange(num_lanes, dtype=np.uint32)
+    return np.asarray(all_draws(jax.random.key(2024), steps, lanes))
 
 
 def uniformity(codes, cells):
@@ -129,11 +127,11 @@ def permutation_codes(index, num, num_keys=2**20):
     """The images of ``index`` under many permutations, read as one number in base ``num``."""
 
     @jax.jit
-    def images():
-        key0, key1 = lane_key(jax.random.key(7), jnp.arange(num_keys, dtype=jnp.uint32))
-        return jax.vmap(lambda a, b: permuted(np.asarray(index, np.int32), num, a, b))(key0, key1)
+    def images(root, keys):
+        return jax.vmap(lambda a, b: permuted(np.asarray(index, np.int32), num, a, b))(*lane_key(root, keys))
 
-    return np.asarray(images(), np.int64) @ num ** np.arange(len(index))
+    keys = np.arange(num_keys, dtype=np.uint32)
+    return np.asarray(images(jax.random.key(7), keys), np.int64) @ num ** np.arange(len(index))
 
 
 def tuple_uniformity(num):

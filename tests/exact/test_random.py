@@ -102,17 +102,17 @@ def assert_same_draws(ours, theirs):
 
 def test_same_address_same_numbers_compiled_or_not_vmapped_or_not_with_x64_or_without():
     plain = all_kinds(draws())
-    assert_same_draws(jax.jit(lambda: all_kinds(draws()))(), plain)
-    lanes = jax.jit(jax.vmap(lambda lane: all_kinds(draws(lane=lane))))(jnp.arange(6, dtype=U32))
+    assert_same_draws(jax.jit(all_kinds)(draws()), plain)
+    lanes = jax.jit(jax.vmap(all_kinds))(jax.vmap(lambda lane: draws(lane=lane))(jnp.arange(6, dtype=U32)))
     assert_same_draws({name: x[3] for name, x in lanes.items()}, plain)
     with jax.enable_x64(True):
-        wide = jax.jit(lambda: all_kinds(draws()))()
+        wide = jax.jit(all_kinds)(draws())
     assert_same_draws(wide, plain)
     assert all(wide[name].dtype == plain[name].dtype for name in plain)
 
 
 def test_number_i_of_a_call_is_the_number_at_slot_plus_i(precision):
-    apart = jax.jit(jax.vmap(lambda slot: draws().normals(1, slot)[0]))(jnp.arange(2, 22, dtype=U32))
+    apart = jax.vmap(lambda slot: draws().normals(1, slot)[0])(jnp.arange(2, 22, dtype=U32))
     for count in (5, 20):
         np.testing.assert_allclose(draws().normals(count, slot=2), apart[:count], rtol=1e-6)
 
