@@ -1,11 +1,13 @@
 """A bare potential as a problem of one example, for Langevin dynamics and first tests of escape."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks
@@ -20,15 +22,29 @@ class _Landscape:
         return self.function(params)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Constant:
-    """Start every seed at the same params."""
+    """Start every seed at the same params. Compared by value, so that equal problems share their compiled programs."""
 
-    def __init__(self, params: PyTree):
-        self.params = jax.tree.map(jnp.asarray, params)
+    params: PyTree
+
+    def __post_init__(self):
+        object.__setattr__(self, "params", jax.tree.map(jnp.asarray, self.params))
 
     def __call__(self, key: Array) -> PyTree:
         """Return the params; the key is not used."""
         return self.params
+
+    @functools.cached_property
+    def _value(self) -> tuple[Any, ...]:
+        leaves, structure = jax.tree.flatten(self.params)
+        return structure, *((leaf.shape, str(leaf.dtype), np.asarray(leaf).tobytes()) for leaf in leaves)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
 
 def potential(function: Callable[[PyTree], Array], *, start: Any) -> Problem:

@@ -50,8 +50,12 @@ class AbstractProcess(eqx.Module):
 
 
 def hyperparameter(value: Any) -> Any:
-    """Keep a number as an exact float64 host scalar until it enters a compiled program; let JAX arrays through."""
-    return value if isinstance(value, jax.Array) else np.asarray(value, np.float64)
+    """Keep a number as an exact float64 host scalar until it enters a compiled program; let JAX arrays through.
+
+    What is no number stays as it is, for the checks that follow to name it.
+    """
+    is_number = isinstance(value, int | float | np.number | np.ndarray) and not isinstance(value, bool)
+    return np.asarray(value, np.float64) if is_number and np.isrealobj(value) else value
 
 
 def warn_if_coarse(substeps: int, model: str) -> None:

@@ -111,5 +111,5 @@ def from_optax(
     numbers = {name: hyperparameter(value) for name, value in hyperparameters.items() if isinstance(value, float)}
     options = tuple(sorted((name, value) for name, value in hyperparameters.items() if name not in numbers))
     process = Optax(optimizer=optimizer, noise=noise, learning_rate=learning_rate, numbers=numbers, options=options)
-    jax.eval_shape(lambda: process.transformation().init(jnp.zeros(())))
+    jax.eval_shape(lambda: process.transformation() and None)  # a constructor refuses wrong arguments here
     return process

@@ -176,6 +176,8 @@ def sort_quantities(
             shapes = example_records(problem, process, trial, params)
         except Exception as error:
             raise ValueError(f"record[{name!r}] could not be evaluated at (problem, params): {error}") from error
+        if not shapes[name]:
+            raise ValueError(f"record[{name!r}] returned no array. Return an array or a pytree of arrays.")
         if isinstance(value, AbstractAccumulator):
             for shape in shapes[name].values():
                 value.check(shape.shape)

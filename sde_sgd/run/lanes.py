@@ -214,8 +214,11 @@ class _Store:
         span = slice(call.record, call.record + call.num_intervals)
         for (name, part), gatherer in self.gatherers.items():
             values = np.asarray(rows[name][part])[:, : call.num_intervals]  # (device, row, lane, ...)
-            by_lane = np.moveaxis(values, 1, 2).reshape(-1, call.num_intervals, *values.shape[3:])
-            gatherer.add(cells, seeds, span, by_lane[: len(cells)])
+            # Tile by tile, so that sums over lanes do not depend on how many devices there are.
+            for index, tile in enumerate(np.moveaxis(values, 1, 2)):
+                own = slice(index * len(tile), (index + 1) * len(tile))
+                if len(cells[own]):
+                    gatherer.add(cells[own], seeds[own], span, tile[: len(cells[own])])
 
     def finish(self, cells: np.ndarray, seeds: np.ndarray, carry: Carry) -> None:
         """Take the accumulators of lanes that reached the end."""

@@ -62,26 +62,30 @@ class EnsembleMoments(AbstractRecord):
 
 
 class _MomentGatherer(Gatherer):
-    """Power sums about the mean of the first tile seen, in float64: additive, and stable since the shift is close."""
+    """Power sums about the value of the first seed, in twice the precision of float64.
+
+    Which lanes come together depends on the tiles and the devices; sums of that precision do not show it.
+    """
 
     def __init__(self, shape: tuple[int, ...]):
         self.count = np.zeros(shape[:2], np.int64)
         self.shift = np.zeros(shape)
-        self.sums = np.zeros((4, *shape))
+        self.sums = np.zeros((4, 2, *shape))  # power, (leading, trailing) part
 
     def add(self, cells: np.ndarray, seeds: np.ndarray, records: slice, values: np.ndarray) -> None:
         for cell in np.unique(cells):
             lanes = values[cells == cell].astype(np.float64)
             if self.count[cell, records.start] == 0:
-                self.shift[cell, records] = lanes.mean(axis=0)
+                self.shift[cell, records] = lanes[0]
             deviation = lanes - self.shift[cell, records]
-            for power in range(4):
-                self.sums[power, cell, records] += np.sum(deviation ** (power + 1), axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for power, held in enumerate(self.sums[:, :, cell, records]):
+                    held[...] = _add(held, _total(deviation ** (power + 1)))
             self.count[cell, records] += len(lanes)
 
     def result(self, name: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
         count = self.count.reshape(self.count.shape + (1,) * (self.shift.ndim - 2))
-        mean, variance, variance_stderr = _sample_moments(count, *self.sums)
+        mean, variance, variance_stderr = _sample_moments(count, *self.sums.sum(axis=1))
         dims = ("record", *trailing(name, self.shift.ndim - 2))
         return {
             f"{name}_mean": (dims, self.shift + mean),
@@ -89,6 +93,25 @@ class _MomentGatherer(Gatherer):
             f"{name}_variance": (dims, variance),
             f"{name}_variance_stderr": (dims, variance_stderr),
         }
+
+
+def _total(values: np.ndarray) -> np.ndarray:
+    """Return the sum over the first axis as a leading and a trailing part."""
+    parts = np.stack([values, np.zeros_like(values)])
+    while parts.shape[1] > 1:
+        half = parts.shape[1] // 2
+        odd = parts[:, 2 * half :]
+        parts = np.concatenate([_add(parts[:, :half], parts[:, half : 2 * half]), odd], axis=1)
+    return parts[:, 0]
+
+
+def _add(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Add two numbers given as leading and trailing parts (Knuth's two-sum)."""
+    total = one[0] + other[0]
+    share = total - one[0]
+    lost = (one[0] - (total - share)) + (other[0] - share) + one[1] + other[1]
+    leading = total + lost
+    return np.stack([leading, lost - (leading - total)])
 
 
 def _sample_moments(count: Any, sum1: Any, sum2: Any, sum3: Any, sum4: Any) -> tuple[Any, Any, Any]:

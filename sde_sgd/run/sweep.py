@@ -99,14 +99,12 @@ def sweep(
         description="sweep",
     )
     shape = (len(processes), len(learning_rates), len(batch_sizes))
-    # The clock does not depend on the batch size.
-    clocks = np.asarray([float(cell.process.time_per_step) for cell in cells]).reshape(shape)[:, :, 0]
     made = [cell.process for cell in cells[:: shape[1] * shape[2]]]
     return labelled(
         ensemble,
         grid={"process": np.asarray(list(processes)), "learning_rate": np.asarray(learning_rates, np.float64),
               "batch_size": np.asarray(batch_sizes, np.int64)},
-        clocks=(("process", "learning_rate"), clocks),
+        clocks=_clocks(cells, shape),
         schedules=schedules,
         record_times=None if time is None else record_every or time,
         config={"run": "sweep", "processes": dict(zip(processes, made, strict=True)), "num_steps": num_steps,
@@ -123,7 +121,7 @@ def _grid(learning_rates: Any, batch_sizes: Any) -> tuple[list[float], list[int]
     for batch in batch_sizes:
         checks.integer("batch_size", batch)
     for name, values in (("learning_rates", learning_rates), ("batch_sizes", batch_sizes)):
-        if len(set(values)) < len(values):
+        if len({float(value) for value in values}) < len(values):
             raise ValueError(f"{name} names a value twice: {list(values)}. Give every value once.")
     return [float(rate) for rate in learning_rates], [int(batch) for batch in batch_sizes]
 
@@ -146,6 +144,14 @@ def _cells(
         for rate, schedule in zip(learning_rates, schedules, strict=True)
         for batch in batch_sizes
     ]
+
+
+def _clocks(cells: Sequence[Cell], shape: tuple[int, ...]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the time of one step with its dims, the batch size among them only where the time depends on it."""
+    clocks = np.asarray([float(cell.process.time_per_step) for cell in cells]).reshape(shape)
+    if np.all(clocks == clocks[:, :, :1]):
+        return ("process", "learning_rate"), clocks[:, :, 0]
+    return ("process", "learning_rate", "batch_size"), clocks
 
 
 def _named(processes: Any) -> list[tuple[str, Factory]]:

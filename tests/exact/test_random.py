@@ -45,7 +45,7 @@ def jax_block(key, counter):
 def test_threefry_gives_the_bits_of_jax(precision):
     words = np.random.default_rng(1).integers(0, 2**32, (4, 1000), dtype=np.uint32)
     ours = threefry2x32(*map(jnp.asarray, words))
-    for i in range(0, 1000, 50):
+    for i in range(0, 1000, 200):
         assert jax_block(words[:2, i], words[2:, i]) == (ours[0][i], ours[1][i])
 
 
@@ -111,10 +111,11 @@ def test_same_address_same_numbers_compiled_or_not_vmapped_or_not_with_x64_or_wi
     assert all(wide[name].dtype == plain[name].dtype for name in plain)
 
 
-def test_number_i_of_a_call_is_the_number_at_slot_plus_i(precision):
-    apart = jax.vmap(lambda slot: draws().normals(1, slot)[0])(jnp.arange(2, 22, dtype=U32))
+def test_number_i_of_a_call_is_the_number_at_slot_plus_i():
+    source = draws()
+    apart = jax.jit(jax.vmap(lambda slot: source.normals(1, slot)[0]))(jnp.arange(2, 22, dtype=U32))
     for count in (5, 20):
-        np.testing.assert_allclose(draws().normals(count, slot=2), apart[:count], rtol=1e-6)
+        np.testing.assert_allclose(source.normals(count, slot=2), apart[:count], rtol=1e-6)
 
 
 def test_slots_follow_from_the_count():
@@ -164,7 +165,7 @@ def test_uniforms_in_float64(x64):
     np.testing.assert_array_equal(laws.uniform((words, words)), [2.0**-65, 1 - 2.0**-53])
 
 
-@pytest.mark.parametrize("maximum", [1, 2, 10, 1000, 60000, 65537, 1_000_003, 3 * 2**29, 2**31 - 1])
+@pytest.mark.parametrize("maximum", [1, 10, 1000, 65537, 3 * 2**29, 2**31 - 1])
 def test_an_index_is_the_floor_of_a_64_bit_product(maximum, precision):
     rng = np.random.default_rng(2)
     high = np.concatenate([edge_words()[::50], rng.integers(0, 2**32, 2000, dtype=np.uint32)])

@@ -68,13 +68,13 @@ def fit(x):
 
 
 def test_normals_are_normal():
-    x = sample(lambda d: d.normals(5), 100, 1000)
+    x = sample(lambda d: d.normals(4), 50, 1000)
     assert fit(x) > ALPHA
-    assert fit(1.02 * x) < ALPHA and fit(x + 0.01) < ALPHA  # teeth
+    assert fit(1.05 * x) < ALPHA and fit(x + 0.02) < ALPHA  # teeth
 
 
 def test_normals_are_normal_in_float64(x64):
-    assert fit(sample(lambda d: d.normals(5, dtype=jnp.float64), 50, 1000)) > ALPHA
+    assert fit(sample(lambda d: d.normals(4, dtype=jnp.float64), 50, 1000)) > ALPHA
 
 
 def largest_correlation(x):
@@ -123,7 +123,7 @@ def test_stable_numbers_have_their_characteristic_function_and_tail(alpha):
 # Permutations
 
 
-def permutation_codes(index, num, num_keys=2**20):
+def permutation_codes(index, num, num_keys):
     """The images of ``index`` under many permutations, read as one number in base ``num``."""
 
     @jax.jit
@@ -134,20 +134,20 @@ def permutation_codes(index, num, num_keys=2**20):
     return np.asarray(images(jax.random.key(7), keys), np.int64) @ num ** np.arange(len(index))
 
 
-def tuple_uniformity(num):
+def tuple_uniformity(num, num_keys):
     """The p-value that the first three (two) images are a uniform triple (pair) of different elements."""
     size = min(num, 3)
     possible = np.array(list(itertools.permutations(range(num), size))) @ num ** np.arange(size)
-    return uniformity(np.searchsorted(np.sort(possible), permutation_codes(range(size), num)), len(possible))
+    return uniformity(np.searchsorted(np.sort(possible), permutation_codes(range(size), num, num_keys)), len(possible))
 
 
 @pytest.mark.parametrize("num", [2, 3, 5, 7, 8, 12])
 def test_pairs_and_triples_of_a_permutation_are_uniform(num, monkeypatch):
-    assert tuple_uniformity(num) > ALPHA
-    monkeypatch.setattr(permutation, "ROUNDS", 8)
-    assert tuple_uniformity(num) < ALPHA  # teeth
+    assert tuple_uniformity(num, 2**20) > ALPHA
+    monkeypatch.setattr(permutation, "ROUNDS", 5)
+    assert tuple_uniformity(num, 2**17) < ALPHA  # teeth
 
 
 @pytest.mark.parametrize("place", [0, 57, 99])
 def test_each_place_of_a_permutation_is_uniform(place):
-    assert uniformity(permutation_codes([place], 100), 100) > ALPHA
+    assert uniformity(permutation_codes([place], 100, 2**20), 100) > ALPHA
