@@ -14,6 +14,8 @@ import os
 import pathlib
 import platform
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,45 @@ import numpy as np
 import sde_sgd as ss
 from sde_sgd.processes.base import Draws
 
-LANES, STEPS = 2048, 512  # of one chunk
-ORDERS = range(1, 9)
-SIGMAS = (4.0, 5.0, 6.0)
+LANES, STEPS = 2048, 128  # of one chunk
+
+
+class Quantity(NamedTuple):
+    """An average over terms, with the mean and the variance that a term has under the normal law."""
+
+    name: str
+    terms: Callable  # of a table (step, lane) of normals
+    mean: float
+    variance: float
+
+
+def moment(order):
+    def exact(order):
+        return math.prod(range(1, order, 2)) if order % 2 == 0 else 0
+
+    return Quantity(f"E x^{order}", lambda x: x**order, exact(order), exact(2 * order) - exact(order) ** 2)
+
+
+def tail(sigmas, sign):
+    p = math.erfc(sigmas / math.sqrt(2)) / 2
+    name = f"P(x {'<>'[sign > 0]} {sign * sigmas:g})"
+    return Quantity(name, lambda x: (sign * x > sigmas).astype(x.dtype), p, p * (1 - p))
+
+
+def correlation(name, transform, steps, lanes):
+    def products(x):
+        y = transform(x)
+        return y[steps:, lanes:] * y[: STEPS - steps, : LANES - lanes]
+
+    return Quantity(f"corr of {name}, {steps} steps and {lanes} lanes apart", products, 0.0, 1.0)
+
+
+QUANTITIES = (
+    *(moment(order) for order in range(1, 9)),
+    *(tail(sigmas, sign) for sigmas in (4.0, 5.0, 6.0) for sign in (-1, 1)),
+    *(correlation("x", lambda x: x, *apart) for apart in ((1, 0), (2, 0), (0, 1), (0, 2))),
+    *(correlation("(x^2 - 1) / sqrt 2", lambda x: (x**2 - 1) / math.sqrt(2), *apart) for apart in ((1, 0), (0, 1))),
+)
 
 
 def lane_words(key):
@@ -34,57 +72,23 @@ def lane_words(key):
 
 
 @jax.jit
-def chunk_sums(words, first_step):
-    """Return the sums over one chunk of steps x lanes that the table is made of, in float64."""
+def chunk_means(words, first_step):
+    """Return the average of each quantity over one chunk of steps x lanes, in float64."""
     steps = first_step + jnp.arange(STEPS, dtype=jnp.uint32)
-    x = jax.vmap(lambda step: jax.vmap(lambda *key: Draws(key, step).normals(1)[0])(*words))(steps).astype(jnp.float64)
-    sums, power = {}, jnp.ones_like(x)
-    for order in ORDERS:
-        power = power * x
-        sums[f"moment {order}"] = jnp.sum(power)
-    for c in SIGMAS:
-        sums[f"P(x < -{c:g})"], sums[f"P(x > {c:g})"] = jnp.sum(x < -c), jnp.sum(x > c)
-    for name, y in (("x", x), ("x^2", (x * x - 1) / math.sqrt(2))):
-        for lag in (1, 2):
-            sums[f"corr {name}, steps {lag} apart"] = jnp.sum(y[lag:] * y[:-lag])
-            sums[f"corr {name}, lanes {lag} apart"] = jnp.sum(y[:, lag:] * y[:, :-lag])
-    return sums
-
-
-def normal_moment(order):
-    return math.prod(range(1, order, 2)) if order % 2 == 0 else 0
-
-
-def expectation(name):
-    """Return mean and variance of one term of a sum under the normal law."""
-    if name.startswith("moment"):
-        order = int(name.split()[1])
-        return normal_moment(order), normal_moment(2 * order) - normal_moment(order) ** 2
-    if name.startswith("P"):
-        p = 0.5 * math.erfc(float(name.strip(")").split()[-1].lstrip("-")) / math.sqrt(2))
-        return p, p * (1 - p)
-    return 0.0, 1.0
-
-
-def num_terms(name, num_chunks):
-    """Return how many terms a sum has: pairs end at the edges of a chunk."""
-    if not name.startswith("corr"):
-        return num_chunks * STEPS * LANES
-    lag = int(name.split()[-2])
-    return num_chunks * ((STEPS - lag) * LANES if "steps" in name else STEPS * (LANES - lag))
+    x = jax.vmap(lambda step: jax.vmap(lambda *key: our_normal(key, step))(*words))(steps)
+    x = jax.lax.optimization_barrier(x)  # drawn once, not once per quantity
+    return jnp.stack([jnp.mean(quantity.terms(x.astype(jnp.float64))) for quantity in QUANTITIES])
 
 
 def quality(key, num_draws):
     """Return one row (quantity, measured, exact, z) per quantity, and how many numbers were drawn."""
     num_chunks, words = max(1, round(num_draws / (STEPS * LANES))), lane_words(key)
-    totals = {}
-    for chunk in range(num_chunks):
-        for name, value in jax.device_get(chunk_sums(words, jnp.uint32(chunk * STEPS))).items():
-            totals[name] = totals.get(name, 0.0) + float(value)
+    means = sum(np.asarray(chunk_means(words, jnp.uint32(chunk * STEPS))) for chunk in range(num_chunks)) / num_chunks
     rows = []
-    for name, total in totals.items():
-        terms, (mean, variance) = num_terms(name, num_chunks), expectation(name)
-        rows.append((name, total / terms, mean, (total / terms - mean) / math.sqrt(variance / terms)))
+    for quantity, mean in zip(QUANTITIES, means.tolist(), strict=True):
+        num_terms = num_chunks * jax.eval_shape(quantity.terms, jax.ShapeDtypeStruct((STEPS, LANES), jnp.float64)).size
+        z = (mean - quantity.mean) / math.sqrt(quantity.variance / num_terms)
+        rows.append({"quantity": quantity.name, "measured": mean, "exact": quantity.mean, "z": z})
     return rows, num_chunks * STEPS * LANES
 
 
@@ -118,9 +122,10 @@ def lane_steps_per_second(normal, words, num_steps):
 def machine():
     """Return what the numbers were measured on."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": models[0].split(":")[1].strip() if models else platform.processor(),
+        "cpu": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -137,24 +142,24 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("random_draws.json"))
     options = parser.parse_args()
     ss.configure(wide_vectors=True)
-    jax.config.update("jax_enable_x64", True)  # for the sums; the draws are float32
+    jax.config.update("jax_enable_x64", True)  # for the averages; the draws are float32
+    key = jax.random.key(options.seed)
 
     began = time.perf_counter()
-    rows, num_draws = quality(jax.random.key(options.seed), options.draws)
-    print(f"{num_draws:.3g} float32 normals in {time.perf_counter() - began:.0f} s, sums included\n")
-    print(f"{'quantity':<28}{'measured':>15}{'exact':>15}{'z':>8}")
-    for name, measured, exact, z in rows:
-        print(f"{name:<28}{measured:>15.7g}{exact:>15.7g}{z:>8.2f}")
+    rows, num_draws = quality(key, options.draws)
+    print(f"{num_draws:.4g} float32 normals in {time.perf_counter() - began:.0f} s, averages included\n")
+    print(f"{'quantity':<56}{'measured':>14}{'exact':>14}{'z':>8}")
+    for row in rows:
+        print(f"{row['quantity']:<56}{row['measured']:>14.7g}{row['exact']:>14.7g}{row['z']:>8.2f}")
 
-    words, speed = lane_words(jax.random.key(options.seed)), {}
-    print(f"\n{'double well, Euler':<28}{'compile (s)':>15}{'lane-steps per CPU second':>30}")
+    speed = []
+    print(f"\n{'Euler steps of a double well':<56}{'compile (s)':>14}{'lane-steps per CPU s':>22}")
     for name, normal, num_steps in (("sde_sgd", our_normal, 100_000), ("jax.random", jax_normal, 20_000)):
-        compile_seconds, rate = lane_steps_per_second(normal, words, num_steps)
-        speed[name] = {"compile_seconds": compile_seconds, "lane_steps_per_cpu_second": rate}
-        print(f"{name:<28}{compile_seconds:>15.2f}{rate:>30.3g}")
+        compile_seconds, rate = lane_steps_per_second(normal, lane_words(key), num_steps)
+        speed.append({"normals": name, "compile_seconds": compile_seconds, "lane_steps_per_cpu_second": rate})
+        print(f"{name:<56}{compile_seconds:>14.2f}{rate:>22.3g}")
 
-    table = [dict(zip(("quantity", "measured", "exact", "z"), row, strict=True)) for row in rows]
-    report = {"machine": machine(), "seed": options.seed, "draws": num_draws, "quality": table, "speed": speed}
+    report = {"machine": machine(), "seed": options.seed, "draws": num_draws, "quality": rows, "speed": speed}
     options.out.write_text(json.dumps(report, indent=2) + "\n")
     print(f"\nwritten to {options.out}")
 
