@@ -42,7 +42,8 @@ def make_problem() -> Any:
     class Network(nn.Module):
         @nn.compact
         def __call__(self, batch: Any) -> Any:
-            return nn.Dense(CLASSES)(nn.relu(nn.Dense(HIDDEN)(batch)))
+            hidden = nn.relu(nn.Dense(HIDDEN, name="hidden")(batch))
+            return nn.Dense(CLASSES, name="out")(hidden)
 
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(EXAMPLES, INPUTS)).astype(np.float32)
@@ -102,7 +103,7 @@ def pytorch(problem: Any, size: Size, threads: int) -> Callable[[], Any]:
         params = problem.init(jax.random.key(seed))
         model = torch.nn.Sequential(torch.nn.Linear(INPUTS, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, CLASSES))
         with torch.no_grad():
-            for layer, name in ((model[0], "Dense_0"), (model[2], "Dense_1")):
+            for layer, name in ((model[0], "hidden"), (model[2], "out")):
                 layer.weight.copy_(torch.from_numpy(np.array(params[name]["kernel"])).T)
                 layer.bias.copy_(torch.from_numpy(np.array(params[name]["bias"])))
         return model

@@ -66,7 +66,7 @@ def settings(
     time = (2.0 if quick else 6.0) if time is None else time
     checks.positive("time", time)
     rates = (0.2, 0.1, 0.05) if learning_rates is None else tuple(learning_rates)
-    batches = (4, 16, 64) if batch_sizes is None else tuple(batch_sizes)
+    batches = ((4, 16) if quick else (4, 16, 64)) if batch_sizes is None else tuple(batch_sizes)
     for rate in rates:
         checks.positive("learning_rate", rate)
     for batch in batches:

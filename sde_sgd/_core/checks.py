@@ -21,7 +21,7 @@ def _number(name: str, value: Any, expected: str) -> float | None:
     """Return ``value`` as a float, None when it is traced or an array with an axis (a stack of checked values)."""
     if _is_traced(value):
         return None
-    if isinstance(value, bool | str) or value is None:
+    if isinstance(value, bool | np.bool_ | str) or value is None:
         raise TypeError(f"{name} must be {expected}, got {value!r}.")
     try:
         array = np.asarray(value, dtype=np.float64)

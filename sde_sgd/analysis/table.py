@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _NOTES = {INCONCLUSIVE: ("inconclusive", "inconclusive: below the Monte-Carlo floor, three standard errors; more seeds "
-                                         "would resolve it")}
+                                         "may resolve it")}
 
 
 def comparison_table(errors: "xarray.Dataset") -> list[dict[str, Any]]:

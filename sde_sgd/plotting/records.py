@@ -50,8 +50,13 @@ def last_record(errors: "xarray.Dataset") -> "tuple[xarray.Dataset, str]":
 
 
 def record_clock(samples: "xarray.DataArray") -> "xarray.DataArray":
-    """Return the times of the records; those of the first process and learning rate where there are several."""
+    """Return the times of the records, of the first learning rate if there are several; steps where clocks differ.
+
+    Step k is the same iteration for every process, whatever the clock of its model.
+    """
     clock = samples.time if "time" in samples.coords else samples.step
+    if "process" in clock.dims and not bool((clock == clock.isel(process=0)).all()):
+        clock = samples.step
     return clock.isel({dim: 0 for dim in clock.dims if dim in ("process", "learning_rate")})
 
 

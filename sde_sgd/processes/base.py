@@ -5,7 +5,6 @@ import warnings
 from typing import Any, Protocol
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import PyTree
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
@@ -74,7 +75,11 @@ class OrnsteinUhlenbeck(AbstractProcess):
         return self.learning_rate
 
     def check(self, problem: Problem) -> None:
-        """Accept every problem: its gradient is not used."""
+        """Raise unless the minimum is like the params of the problem, whose gradient is not used."""
+        expected = jax.eval_shape(problem.init, jax.random.key(0))
+        wanted, got = (jax.tree.map(jnp.shape, params) for params in (expected, self.minimum))
+        if wanted != got:
+            raise ValueError(f"minimum must have the shapes of the problem's params, {wanted}, got {got}.")
 
     def init(self, problem: Problem, params: PyTree) -> FlowState:
         """Return the state that starts from ``params``."""

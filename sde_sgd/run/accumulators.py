@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sde_sgd.run.statistics import AbstractAccumulator, Quantity, check_cadence, check_function, trailing
+from sde_sgd.run.statistics import (
+    AbstractAccumulator,
+    Quantity,
+    check_cadence,
+    check_function,
+    moment_names,
+    trailing,
+)
 
 
 class RunningMoments(NamedTuple):
@@ -44,6 +51,10 @@ class Moments(AbstractAccumulator):
         check_function(self.function)
         check_cadence(self.every, self.burn_in)
 
+    def variables(self, name: str) -> tuple[str, ...]:
+        """Return the names of the moments and their standard errors."""
+        return moment_names(name)
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Accept values of any shape."""
 
@@ -76,12 +87,8 @@ class Moments(AbstractAccumulator):
         dims = trailing(name, lane_mean.ndim - 2)
         with np.errstate(invalid="ignore", divide="ignore"):
             stderr = [_stderr_over_seeds(values, num_seeds) for values in (lane_mean, about_mean)]
-        return {
-            f"{name}_mean": (dims, mean),
-            f"{name}_mean_stderr": (dims, stderr[0]),
-            f"{name}_variance": (dims, about_mean.mean(axis=1)),
-            f"{name}_variance_stderr": (dims, stderr[1]),
-        }
+        estimates = (mean, stderr[0], about_mean.mean(axis=1), stderr[1])
+        return {key: (dims, values) for key, values in zip(moment_names(name), estimates, strict=True)}
 
 
 def _compensated(total: Array, lost: Array, addend: Array) -> tuple[Array, Array]:
@@ -123,6 +130,10 @@ class Histogram(AbstractAccumulator):
         check_cadence(self.every, self.burn_in)
         if len(self.edges) < 2 or not np.all(np.diff(self.edges) > 0):
             raise ValueError(f"edges must be at least two increasing numbers, got {self.edges}.")
+
+    def variables(self, name: str) -> tuple[str, ...]:
+        """Return the names of the density, its standard error and the shares outside."""
+        return f"{name}_density", f"{name}_density_stderr", f"{name}_outside"
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise unless the value is a scalar."""

@@ -17,7 +17,7 @@ from sde_sgd.run.program import Quantities, example_records
 from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.records import Snapshots
 from sde_sgd.run.schedule import Schedule
-from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord
+from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, joined, trailing
 
 
 class Cell(NamedTuple):
@@ -57,7 +57,8 @@ def run_ensemble(
         cell.process.check(problem)
     params = check_params(problem, params)
     record = {"loss": Problem.loss} if record is None else record
-    quantities = sort_quantities(problem, cells[0].process, params, record, [cell.schedule for cell in cells])
+    processes, schedules = zip(*cells, strict=True)
+    quantities = sort_quantities(problem, processes, params, record, schedules)
     unique, where = _without_repeats(cells)
     total = float(sum(cell.schedule.num_steps * num_seeds for cell in unique))
     with progress_bar(total, description, progress) as report:
@@ -154,37 +155,67 @@ def check_params(problem: Problem, params: Any) -> PyTree:
 
 
 def sort_quantities(
-    problem: Problem, process: AbstractProcess, params: PyTree, record: Any, schedules: Sequence[Schedule]
+    problem: Problem, processes: Sequence[AbstractProcess], params: PyTree, record: Any, schedules: Sequence[Schedule]
 ) -> Quantities:
-    """Return the recorded quantities by kind; raise, before compilation, if one cannot be evaluated."""
+    """Return the recorded quantities by kind; raise, before compilation, if one cannot be evaluated or named."""
     if not isinstance(record, Mapping) or not record:
         raise TypeError("record must be a dict from names to functions of (problem, params) or statistics, got "
                         f"{record!r}. Pass for example record={{'loss': sde_sgd.Problem.loss}}.")
     quantities = Quantities({}, {})
+    taken = set(_TAKEN)
     for name, value in record.items():
-        if not isinstance(name, str) or not name or name in _TAKEN:
+        if not isinstance(name, str) or not name:
             raise ValueError(f"a recorded quantity cannot be called {name!r}. Pass another name.")
         if isinstance(value, AbstractAccumulator):
             _check_cadence(name, value, schedules)
-            quantities.accumulators[name] = value
+            quantities.accumulators[name] = statistic = value
         else:
-            quantities.records[name] = value if isinstance(value, AbstractRecord) else Snapshots(value)
-        # An accumulator's value is found as a record's would be.
-        trial = Quantities({name: value if isinstance(value, AbstractRecord) else Snapshots(
-            value.function if isinstance(value, AbstractAccumulator) else value)}, {})
-        try:
-            shapes = example_records(problem, process, trial, params)
-        except Exception as error:
-            raise ValueError(f"record[{name!r}] could not be evaluated at (problem, params): {error}") from error
-        if not shapes[name]:
-            raise ValueError(f"record[{name!r}] returned no array. Return an array or a pytree of arrays.")
-        if isinstance(value, AbstractAccumulator):
-            for shape in shapes[name].values():
-                value.check(shape.shape)
+            quantities.records[name] = statistic = value if isinstance(value, AbstractRecord) else Snapshots(value)
+        shapes = _shapes(name, statistic.function, problem, processes, params)
+        taken |= _new_names(name, statistic, shapes, taken)
     return quantities
 
 
 _TAKEN = {"process", "learning_rate", "batch_size", "seed", "step", "time", "status", "diverged_at"}
+
+
+def _shapes(
+    name: str, function: Any, problem: Problem, processes: Sequence[AbstractProcess], params: PyTree
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a quantity's arrays, found by tracing it for one process of each kind."""
+    kinds = {_structure(process): process for process in processes}
+    shapes = {}
+    for process in kinds.values():
+        try:
+            # The value of an accumulator is found as a record's would be.
+            traced = example_records(problem, process, Quantities({name: Snapshots(function)}, {}), params)
+        except Exception as error:
+            raise ValueError(f"record[{name!r}] could not be evaluated at (problem, params) of "
+                             f"{type(process).__name__}: {error}") from error
+        shapes = {part: value.shape for part, value in traced[name].items()}
+    return shapes
+
+
+def _new_names(
+    name: str, statistic: AbstractRecord | AbstractAccumulator, shapes: Mapping[str, tuple[int, ...]], taken: set[str]
+) -> set[str]:
+    """Return the variables, dims and coordinates that a statistic brings; raise if one is taken."""
+    if not shapes:
+        raise ValueError(f"record[{name!r}] returned no array. Return an array or a pytree of arrays.")
+    found: set[str] = set()
+    for part, shape in shapes.items():
+        full = joined(name, part)
+        own = [*statistic.variables(full), *trailing(full, len(shape))]
+        if isinstance(statistic, AbstractAccumulator):
+            statistic.check(shape)
+            own += (coordinates := statistic.coordinates(full))
+            if part and coordinates:
+                raise ValueError(f"record[{name!r}] must return one array, got a pytree. Record one component at a time.")
+        for new in own:
+            if new in taken | found:
+                raise ValueError(f"record[{name!r}] gives {new!r}, a name that is taken. Pass another name for it.")
+            found.add(new)
+    return found
 
 
 def _check_cadence(name: str, accumulator: AbstractAccumulator, schedules: Sequence[Schedule]) -> None:

@@ -55,7 +55,8 @@ def _record_coords(
     if record_times is None:
         steps = schedules[0].steps
         time = clocks[1][..., None] * steps.astype(np.float64)
-        return {"step": (("step",), steps), "time": ((*clocks[0], "step"), time)}
+        own = {"long_name": "time on the process's own clock", "units": "1"}
+        return {"step": (("step",), steps), "time": ((*clocks[0], "step"), time, own)}
     time = np.arange(schedules[0].num_records, dtype=np.float64) * float(record_times)
     steps = np.stack([schedule.steps for schedule in schedules])
     return {"time": (("time",), time), "step": (("learning_rate", "time"), steps)}

@@ -15,7 +15,7 @@ from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import clock_for
 from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_records, start
 from sde_sgd.run.schedule import Schedule
-from sde_sgd.run.statistics import Gatherer
+from sde_sgd.run.statistics import Gatherer, joined
 from sde_sgd.run.tiles import LANES, lane_mesh, padded, tile_size
 
 Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
@@ -245,12 +245,8 @@ class _Store:
         """Return everything recorded, by variable name."""
         found: Variables = {}
         for (name, part), gatherer in self.gatherers.items():
-            found.update(gatherer.result(_joined(name, part)))
+            found.update(gatherer.result(joined(name, part)))
         for name, accumulator in self.quantities.accumulators.items():
             for part, held in self.accumulated[name].items():
-                found.update(accumulator.result(_joined(name, part), held))
+                found.update(accumulator.result(joined(name, part), held))
         return found
-
-
-def _joined(name: str, part: str) -> str:
-    return f"{name}.{part}" if part else name

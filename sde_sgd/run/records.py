@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from sde_sgd.run.statistics import AbstractRecord, Gatherer, Quantity, check_function, trailing
+from sde_sgd.run.statistics import AbstractRecord, Gatherer, Quantity, check_function, moment_names, trailing
 
 
 class Snapshots(AbstractRecord):
@@ -22,6 +22,10 @@ class Snapshots(AbstractRecord):
 
     def __check_init__(self):
         check_function(self.function)
+
+    def variables(self, name: str) -> tuple[str, ...]:
+        """Return the name itself."""
+        return (name,)
 
     def gather(self, num_cells: int, num_seeds: int, num_records: int, example: np.ndarray) -> Gatherer:
         """Return an array over (cell, seed, record)."""
@@ -56,6 +60,10 @@ class EnsembleMoments(AbstractRecord):
     def __check_init__(self):
         check_function(self.function)
 
+    def variables(self, name: str) -> tuple[str, ...]:
+        """Return the names of the moments and their standard errors."""
+        return moment_names(name)
+
     def gather(self, num_cells: int, num_seeds: int, num_records: int, example: np.ndarray) -> Gatherer:
         """Return running moments over (cell, record)."""
         return _MomentGatherer((num_cells, num_records, *example.shape))
@@ -87,12 +95,8 @@ class _MomentGatherer(Gatherer):
         count = self.count.reshape(self.count.shape + (1,) * (self.shift.ndim - 2))
         mean, variance, variance_stderr = _sample_moments(count, *self.sums.sum(axis=1))
         dims = ("record", *trailing(name, self.shift.ndim - 2))
-        return {
-            f"{name}_mean": (dims, self.shift + mean),
-            f"{name}_mean_stderr": (dims, np.sqrt(variance / count)),
-            f"{name}_variance": (dims, variance),
-            f"{name}_variance_stderr": (dims, variance_stderr),
-        }
+        estimates = (self.shift + mean, np.sqrt(variance / count), variance, variance_stderr)
+        return {key: (dims, values) for key, values in zip(moment_names(name), estimates, strict=True)}
 
 
 def _total(values: np.ndarray) -> np.ndarray:

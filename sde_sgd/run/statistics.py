@@ -50,6 +50,10 @@ class AbstractRecord(eqx.Module):
     function: eqx.AbstractVar[Quantity]
 
     @abc.abstractmethod
+    def variables(self, name: str) -> tuple[str, ...]:
+        """Return the names of the variables that one of the quantity's arrays gives."""
+
+    @abc.abstractmethod
     def gather(self, num_cells: int, num_seeds: int, num_records: int, example: np.ndarray) -> "Gatherer":
         """Return the host-side store of one of the quantity's arrays."""
 
@@ -72,6 +76,10 @@ class AbstractAccumulator(eqx.Module):
     @abc.abstractmethod
     def result(self, name: str, accumulator: Any) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
         """Return named estimates with dims; the accumulator's leaves come with leading axes (cell, seed)."""
+
+    @abc.abstractmethod
+    def variables(self, name: str) -> tuple[str, ...]:
+        """Return the names of the variables that one of the quantity's arrays gives."""
 
     @abc.abstractmethod
     def check(self, shape: tuple[int, ...]) -> None:
@@ -97,6 +105,16 @@ class Gatherer(abc.ABC):
 def trailing(name: str, ndim: int) -> tuple[str, ...]:
     """Return the names of a quantity's own dims."""
     return tuple(f"{name}_dim_{axis}" for axis in range(ndim))
+
+
+def joined(name: str, part: str) -> str:
+    """Return the name of one array of a quantity that is a pytree."""
+    return f"{name}.{part}" if part else name
+
+
+def moment_names(name: str) -> tuple[str, ...]:
+    """Return the names of a mean and a variance with their standard errors."""
+    return tuple(f"{name}_{estimate}" for estimate in ("mean", "mean_stderr", "variance", "variance_stderr"))
 
 
 def check_function(function: Any) -> None:

@@ -327,7 +327,7 @@ SWEEPS = {
     "simulate batch": (simulate(process=ss.SGD(0.1, ss.Gaussian(17))), ValueError, "batch_size", "17", "16"),
     "state of one process only": (
         sweep(processes={"ball": lambda lr, b: ss.KineticLangevin(lr, friction=1.0, temperature=1.0), **SGD},
-              record={"v": lambda problem, params, state: state.velocity}), ValueError, "record['v']", "sgd"),
+              record={"v": lambda problem, params, state: state.velocity}), ValueError, "record['v']", "SGD"),
     "OU of another size": (simulate(process=WITH_RATE["OrnsteinUhlenbeck"](0.1)), ValueError, "minimum"),
 }
 
