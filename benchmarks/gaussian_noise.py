@@ -8,7 +8,6 @@ covariance by one weighted gradient, costs at most 1.5 times as much. A smaller 
 covariance would cost instead.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,6 +1,7 @@
 """SGD beside its continuous-time models: one problem, many lanes, and the theory next to every measurement."""
 
 from sde_sgd import analysis, curvature, noise, plotting, problems, processes, results, run, theory
+from sde_sgd._core.random import Draws
 from sde_sgd.configure import configure
 from sde_sgd.noise import EpochShuffle, Gaussian, Isotropic, WithoutReplacement, WithReplacement
 from sde_sgd.problems import Batch, Problem
@@ -22,6 +23,7 @@ __all__ = [
     "SME",
     "SVAG",
     "Batch",
+    "Draws",
     "EnsembleMoments",
     "EpochShuffle",
     "Gaussian",

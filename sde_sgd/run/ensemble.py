@@ -210,7 +210,7 @@ def _new_names(
             statistic.check(shape)
             own += (coordinates := statistic.coordinates(full))
             if part and coordinates:
-                raise ValueError(f"record[{name!r}] must return one array, got a pytree. Record one component at a time.")
+                raise ValueError(f"record[{name!r}] must return one array, got a pytree. Record one part.")
         for new in own:
             if new in taken | found:
                 raise ValueError(f"record[{name!r}] gives {new!r}, a name that is taken. Pass another name for it.")

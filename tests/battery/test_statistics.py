@@ -1,4 +1,4 @@
-"""Every statistic is what NumPy makes of the snapshots of the same run; its standard errors cover; its memory is flat."""
+"""Every statistic is what NumPy makes of the snapshots of the same run; its standard errors cover."""
 
 import functools
 
@@ -101,7 +101,8 @@ def test_a_key_depends_on_lane_and_step_alone():
     np.testing.assert_array_equal(coarse.noisy, fine.noisy.sel(step=coarse.step))
 
 
-@pytest.mark.parametrize(("name", "source"), [("seeds.matrix", "tree.matrix"), ("seeds.x", "x"), ("noisy_seeds", "noisy")])
+@pytest.mark.parametrize(("name", "source"), [
+    ("seeds.matrix", "tree.matrix"), ("seeds.x", "x"), ("noisy_seeds", "noisy")])
 def test_ensemble_moments(name, source):
     for ds in run():
         values = run()[0][source].sel(step=ds.step).values.astype(np.float64)

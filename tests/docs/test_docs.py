@@ -35,9 +35,8 @@ def test_every_block_of_the_readme_uses_names_that_exist():
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)
-    result = doctest.testmod(
-        module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, extraglobs={"ss": sde_sgd, "sde_sgd": sde_sgd}
-    )
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    result = doctest.testmod(module, optionflags=flags, extraglobs={"ss": sde_sgd, "sde_sgd": sde_sgd})
     assert result.failed == 0
 
 
@@ -51,4 +50,5 @@ def test_notebooks_run_at_a_small_size(path, monkeypatch):
     monkeypatch.setenv("SDE_SGD_SMALL", "1")
     notebook = nbformat.read(path, as_version=4)
     assert any(cell.get("outputs") for cell in notebook.cells), "the file holds no outputs: execute and save it"
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": ROOT}}).execute()
+    where = {"metadata": {"path": ROOT}}
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()

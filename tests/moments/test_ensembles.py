@@ -132,7 +132,8 @@ def test_kinetic_langevin_has_the_configurational_temperature_of_its_well(fricti
     problem = ss.problems.potential(_harmonic, start=0.0)
     moments = ss.Moments(lambda problem, w: w**2, every=5, burn_in=200)
     process = ss.KineticLangevin(0.5, friction=friction, temperature=0.7)
-    ds = ss.simulate(problem, process, num_seeds=2048, num_steps=1200, record={"square": moments}, key=jax.random.key(4))
+    ds = ss.simulate(problem, process, num_seeds=2048, num_steps=1200, record={"square": moments},
+                     key=jax.random.key(4))
     assert abs(float(ds.square_mean) - 0.35) < THRESHOLD * float(ds.square_mean_stderr)
     overdamped = ss.simulate(problem, ss.Langevin(0.5, temperature=0.7), num_seeds=2048, num_steps=1200,
                              record={"square": moments}, key=jax.random.key(4))

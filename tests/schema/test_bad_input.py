@@ -73,12 +73,17 @@ def test_a_missing_learning_rate(name):
     refused(lambda: WITH_RATE[name](None), TypeError, "learning_rate", "None")
 
 
+def ou(hessian=((1.0, 0.0), (0.0, 1.0)), noise_covariance=((1.0, 0.0), (0.0, 1.0))):
+    return ss.OrnsteinUhlenbeck(0.1, hessian=hessian, noise_covariance=noise_covariance, minimum=jnp.zeros(2))
+
+
 OTHERS = {
     "momentum 1": (lambda: ss.SGD(0.1, ss.Gaussian(2), momentum=1.0), ValueError, "momentum", "1.0", "[0, 1)"),
     "momentum -0.1": (lambda: ss.SGD(0.1, ss.Gaussian(2), momentum=-0.1), ValueError, "momentum", "-0.1", "[0, 1)"),
     "momentum text": (lambda: ss.SGD(0.1, ss.Gaussian(2), momentum="0.9"), TypeError, "momentum", "'0.9'"),
     "momentum True": (lambda: ss.SGD(0.1, ss.Gaussian(2), momentum=True), TypeError, "momentum", "True"),
-    "momentum SME 1": (lambda: ss.MomentumSME(0.1, ss.Gaussian(2), momentum=1.0, order=1), ValueError, "momentum", "1.0"),
+    "momentum SME 1": (lambda: ss.MomentumSME(0.1, ss.Gaussian(2), momentum=1.0, order=1),
+        ValueError, "momentum", "1.0"),
     "momentum SME text": (lambda: ss.MomentumSME(0.1, ss.Gaussian(2), momentum="0.9", order=1), TypeError, "momentum"),
     "order 3": (lambda: ss.SME(0.1, ss.Gaussian(2), order=3), ValueError, "order", "1, 2", "3"),
     "order text": (lambda: ss.SME(0.1, ss.Gaussian(2), order="2"), ValueError, "order", "1, 2", "'2'"),
@@ -93,21 +98,20 @@ OTHERS = {
     "friction 0": (lambda: ss.KineticLangevin(0.1, friction=0.0, temperature=1.0), ValueError, "friction", "0.0"),
     "friction True": (lambda: ss.KineticLangevin(0.1, friction=True, temperature=1.0), TypeError, "friction", "True"),
     "no noise": (lambda: ss.SGD(0.1, 8), TypeError, "noise", "8", "WithReplacement"),
-    "SME minibatch": (lambda: ss.SME(0.1, ss.WithReplacement(2), order=1), TypeError, "noise", "WithReplacement", "Gaussian"),
+    "SME minibatch": (lambda: ss.SME(0.1, ss.WithReplacement(2), order=1),
+        TypeError, "noise", "WithReplacement", "Gaussian"),
     "SVAG epochs": (lambda: ss.SVAG(0.1, ss.EpochShuffle(2), substeps=2), TypeError, "noise", "EpochShuffle", "Pass"),
     "misspelt": (lambda: ss.Langevin(0.1, temprature=1.0), TypeError, "temprature"),
-    "optax misspelt": (lambda: ss.from_optax(optax.adam, ss.Gaussian(2), learning_rate=0.1, beta1=0.9), TypeError, "beta1"),
+    "optax misspelt": (lambda: ss.from_optax(optax.adam, ss.Gaussian(2), learning_rate=0.1, beta1=0.9),
+        TypeError, "beta1"),
     "optax extra": (lambda: ss.from_optax(optax.adam(0.1), ss.Gaussian(2), b1=0.9), ValueError, "b1", "constructor"),
     "optax neither": (lambda: ss.from_optax("adam", ss.Gaussian(2)), TypeError, "optimizer", "'adam'"),
     "optax no rate": (lambda: ss.from_optax(optax.adam, ss.Gaussian(2)), TypeError, "learning_rate"),
     "optax schedule as rate": (lambda: ss.from_optax(optax.sgd, ss.Gaussian(2), learning_rate=lambda count: 0.1),
                                TypeError, "learning_rate", "function"),
-    "OU shape": (lambda: ss.OrnsteinUhlenbeck(0.1, hessian=np.eye(2), noise_covariance=np.eye(3), minimum=jnp.zeros(2)),
-                 ValueError, "noise_covariance", "(2, 2)", "(3, 3)"),
-    "OU negative": (lambda: ss.OrnsteinUhlenbeck(0.1, hessian=np.eye(2), noise_covariance=-np.eye(2), minimum=jnp.zeros(2)),
-                    ValueError, "noise_covariance", "-1", "semi-definite"),
-    "OU lopsided": (lambda: ss.OrnsteinUhlenbeck(0.1, hessian=[[1.0, 2.0], [0.0, 1.0]], noise_covariance=np.eye(2),
-                                                 minimum=jnp.zeros(2)), ValueError, "hessian", "symmetric"),
+    "OU shape": (lambda: ou(noise_covariance=np.eye(3)), ValueError, "noise_covariance", "(2, 2)", "(3, 3)"),
+    "OU negative": (lambda: ou(noise_covariance=-np.eye(2)), ValueError, "noise_covariance", "-1", "semi-definite"),
+    "OU lopsided": (lambda: ou(hessian=[[1.0, 2.0], [0.0, 1.0]]), ValueError, "hessian", "symmetric"),
 }
 
 
@@ -131,10 +135,13 @@ def test_few_substeps_of_an_equation_warn():
         make(10)
 
 
+SCHEMES = [ss.WithReplacement, ss.WithoutReplacement, ss.EpochShuffle, ss.Gaussian, ss.Isotropic]
+
+
 @pytest.mark.parametrize(("value", "kind", "shown"), [
-    (0, ValueError, "0"), (-1, ValueError, "-1"), (2.5, TypeError, "2.5"), (4.0, TypeError, "4.0"), ("4", TypeError, "'4'"),
-    (True, TypeError, "True"), (None, TypeError, "None"), (2**31, ValueError, "2147483648")], ids=str)
-@pytest.mark.parametrize("scheme", [ss.WithReplacement, ss.WithoutReplacement, ss.EpochShuffle, ss.Gaussian, ss.Isotropic])
+    (0, ValueError, "0"), (-1, ValueError, "-1"), (2.5, TypeError, "2.5"), (4.0, TypeError, "4.0"),
+    ("4", TypeError, "'4'"), (True, TypeError, "True"), (None, TypeError, "None"), (2**31, ValueError, "2147483648")], ids=str)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_batch_sizes(scheme, value, kind, shown):
     refused(lambda: scheme(value), kind, "batch_size", shown)
 
@@ -156,9 +163,11 @@ PROBLEMS = {
     "no data": (lambda: made(data=()), ValueError, "data", "no arrays"),
     "scalar data": (lambda: made(data=(jnp.ones(4), jnp.ones(()))), ValueError, "data[1]", "leading axis"),
     "axes disagree": (lambda: made(data={"x": jnp.ones(4), "y": jnp.ones(5)}), ValueError, "4", "5", "row per example"),
-    "int params": (lambda: made(init=lambda key: {"w": jnp.zeros(2, jnp.int32)}), TypeError, "params['w']", "int32", "float32"),
+    "int params": (lambda: made(init=lambda key: {"w": jnp.zeros(2, jnp.int32)}),
+        TypeError, "params['w']", "int32", "float32"),
     "no params": (lambda: made(init=lambda key: ()), ValueError, "params", "at least one"),
-    "vector loss": (lambda: made(example_loss=lambda w, x: jnp.stack([w, x])), ValueError, "example_loss", "(2,)|[2]", "scalar"),
+    "vector loss": (lambda: made(example_loss=lambda w, x: jnp.stack([w, x])),
+        ValueError, "example_loss", "(2,)|[2]", "scalar"),
     "int loss": (lambda: made(example_loss=lambda w, x: 1), (TypeError, ValueError), "example_loss"),
     "loss not callable": (lambda: made(example_loss=3), TypeError, "example_loss", "3"),
     "init not callable": (lambda: made(init=0.5), TypeError, "init", "0.5"),
@@ -167,21 +176,29 @@ PROBLEMS = {
     "flat features": (regression([1.0, 2.0], [1.0, 2.0]), ValueError, "features", "(2,)", "2 axes"),
     "rows disagree": (regression(np.ones((3, 1)), np.ones(2)), ValueError, "features", "targets", "3", "2"),
     "no rows": (regression(np.ones((0, 1)), np.ones(0)), ValueError, "0", "at least one"),
-    "no examples": (lambda: ss.problems.linear_regression(num_examples=0, dim=2, key=KEY), ValueError, "num_examples", "0"),
+    "no examples": (lambda: ss.problems.linear_regression(num_examples=0, dim=2, key=KEY),
+        ValueError, "num_examples", "0"),
     "label noise": (lambda: ss.problems.linear_regression(num_examples=4, dim=2, label_noise=-1.0, key=KEY),
                     ValueError, "label_noise", "-1.0"),
-    "no key": (lambda: ss.problems.linear_regression(num_examples=4, dim=2, key=None), TypeError, "key", "jax.random.key"),
+    "no key": (lambda: ss.problems.linear_regression(num_examples=4, dim=2, key=None),
+        TypeError, "key", "jax.random.key"),
     "negative covariance": (lambda: ss.problems.linear_regression(
         num_examples=4, dim=2, feature_covariance=np.diag([1.0, -1.0]), key=KEY), ValueError, "feature_covariance", "-1"),
     "labels 2": (lambda: ss.problems.logistic_regression(np.ones((2, 1)), [0, 2]), ValueError, "labels", "0", "2"),
-    "labels float": (lambda: ss.problems.softmax_regression(np.ones((2, 1)), [0.0, 1.0]), TypeError, "labels", "float", "int"),
-    "labels range": (lambda: ss.problems.softmax_regression(np.ones((2, 1)), [0, 3], 3), ValueError, "labels", "0..2", "3"),
-    "lopsided hessian": (lambda: ss.problems.quadratic([[1.0, 2.0], [0.0, 1.0]], np.zeros((2, 2))), ValueError, "hessian",
+    "labels float": (lambda: ss.problems.softmax_regression(np.ones((2, 1)), [0.0, 1.0]),
+        TypeError, "labels", "float", "int"),
+    "labels range": (lambda: ss.problems.softmax_regression(np.ones((2, 1)), [0, 3], 3),
+        ValueError, "labels", "0..2", "3"),
+    "lopsided hessian": (lambda: ss.problems.quadratic([[1.0, 2.0], [0.0, 1.0]], np.zeros((2, 2))),
+        ValueError, "hessian",
                          "symmetric"),
-    "hessian shape": (lambda: ss.problems.quadratic(np.eye(3), np.zeros((4, 2))), ValueError, "hessian", "(3, 3)", "(2, 2)"),
+    "hessian shape": (lambda: ss.problems.quadratic(np.eye(3), np.zeros((4, 2))),
+        ValueError, "hessian", "(3, 3)", "(2, 2)"),
     "potential not callable": (lambda: ss.problems.potential(3.0, start=1.0), TypeError, "function", "3.0"),
-    "potential int start": (lambda: ss.problems.potential(lambda w: w**2, start=np.arange(2)), TypeError, "params", "int"),
-    "potential vector": (lambda: ss.problems.potential(lambda w: w**2, start=np.ones(2, np.float32)), ValueError, "scalar"),
+    "potential int start": (lambda: ss.problems.potential(lambda w: w**2, start=np.arange(2)),
+        TypeError, "params", "int"),
+    "potential vector": (lambda: ss.problems.potential(lambda w: w**2, start=np.ones(2, np.float32)),
+        ValueError, "scalar"),
 }
 
 
@@ -268,7 +285,8 @@ RUNS = {
     "record wrong name": (dict(record={3: loss_of}), ValueError, "3", "another name"),
     "record empty name": (dict(record={"": loss_of}), ValueError, "''", "another name"),
     "record class": (dict(record={"a": ss.Moments}), (TypeError, ValueError), "record['a']"),
-    "histogram of a vector": (dict(record={"a": ss.Histogram(lambda problem, w: w, (0.0, 1.0))}), ValueError, "Histogram",
+    "histogram of a vector": (dict(record={"a": ss.Histogram(lambda problem, w: w, (0.0, 1.0))}),
+        ValueError, "Histogram",
                               "(2,)"),
     "every": (dict(num_steps=12, record_every=6, record={"a": ss.Moments(loss_of, every=4)}), ValueError, "every",
               "record['a']", "4", "6"),
@@ -281,7 +299,8 @@ RUNS = {
        for name in ("process", "learning_rate", "batch_size", "seed", "step", "time", "status", "diverged_at")},
     "record clash": (dict(record={"a": ss.EnsembleMoments(loss_of), "a_mean": loss_of}), ValueError, "a_mean"),
     "record clash with a dim": (dict(record={"a": lambda problem, w: w, "a_dim_0": loss_of}), ValueError, "a_dim_0"),
-    "record clash with a bin": (dict(record={"a": ss.Histogram(loss_of, (0.0, 1.0)), "a_bin": loss_of}), ValueError, "a_bin"),
+    "record clash with a bin": (dict(record={"a": ss.Histogram(loss_of, (0.0, 1.0)), "a_bin": loss_of}),
+        ValueError, "a_bin"),
     "record clash of leaves": (dict(record={"a": lambda problem, w: {"b": w}, "a.b": loss_of}), ValueError, "a.b"),
 }
 

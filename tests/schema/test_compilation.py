@@ -77,7 +77,8 @@ def test_numbers_never_compile_anew(name):
         "equal times": {"rates": (0.1, 0.05), "time": 1.0, "record_every": 0.5},
         "another key": {"key": 5},
     }
-    assert {change: traced.sweep(factory, **settings) for change, settings in again.items()} == dict.fromkeys(again, (0, 0))
+    found = {change: traced.sweep(factory, **settings) for change, settings in again.items()}
+    assert found == dict.fromkeys(again, (0, 0))
 
 
 def test_batch_sizes_of_one_capacity_share_a_program():
