@@ -1,6 +1,7 @@
 """The main job on real data: SGD and its models on digits and diabetes, judged and drawn."""
 
 import dataclasses
+import json
 import math
 import pathlib
 from collections.abc import Callable, Sequence
@@ -104,8 +105,12 @@ def run(chosen: Settings, out: pathlib.Path) -> dict[str, "xarray.Dataset"]:
     check_writable(data_path)
     check_writable(figure_path)
     key = jax.random.key(chosen.seed)
+    chosen_problems = problems(chosen)
+    for problem in chosen_problems.values():
+        for batch_size in chosen.batch_sizes:
+            WithReplacement(batch_size).check(problem)
     found = {}
-    for name, problem in problems(chosen).items():
+    for name, problem in chosen_problems.items():
         found[name] = sweep(
             problem,
             {process: PROCESSES[process] for process in chosen.processes},
@@ -121,7 +126,8 @@ def run(chosen: Settings, out: pathlib.Path) -> dict[str, "xarray.Dataset"]:
         print(f"\n{name}: risk at time {chosen.time:g} (learning rate x steps), {chosen.num_seeds} seeds\n")
         print(format_table(comparison_table(errors)))
     together = xarray.concat(found.values(), dim="problem", combine_attrs="drop_conflicts", join="exact")
-    save(together.assign_coords(problem=list(found)), data_path)
+    configs = {name: json.loads(dataset.attrs["config"]) for name, dataset in found.items()}
+    save(together.assign_coords(problem=list(found)).assign_attrs(config=json.dumps(configs)), data_path)
     compare_figure(found, quantity="risk", reference=REFERENCE).savefig(figure_path, dpi=200)
     print(f"\nwrote {data_path} and {figure_path}")
     return found

@@ -295,7 +295,7 @@ def test_table_text_is_aligned_and_narrow():
     assert len(rows) == 18
     column = lines[1].index("rate") + len("rate")
     assert all(line[column - 1].isdigit() and line[column] == " " for line in rows)
-    assert text.endswith("more seeds would resolve it")
+    assert text.endswith("more seeds may resolve it")
 
 
 @pytest.mark.parametrize(("value", "stderr", "text"), [
