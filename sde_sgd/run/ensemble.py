@@ -223,6 +223,9 @@ def _check_cadence(name: str, accumulator: AbstractAccumulator, schedules: Seque
         if accumulator.every is not None and schedule.record_every % accumulator.every:
             raise ValueError(f"every of record[{name!r}] must divide the steps between records, got "
                              f"{accumulator.every} and {schedule.record_every}.")
+        if (accumulator.every or schedule.record_every) >= 2**32:
+            raise ValueError(f"every of record[{name!r}] must be below 2**32, got "
+                             f"{accumulator.every or schedule.record_every}. Pass every= or record more often.")
         if accumulator.burn_in >= schedule.num_steps:
             raise ValueError(f"burn_in of record[{name!r}] must be less than the number of steps, got "
                              f"{accumulator.burn_in} and {schedule.num_steps}.")

@@ -85,8 +85,8 @@ class _MomentGatherer(Gatherer):
             lanes = values[cells == cell].astype(np.float64)
             if self.count[cell, records.start] == 0:
                 self.shift[cell, records] = lanes[0]
-            deviation = lanes - self.shift[cell, records]
             with np.errstate(over="ignore", invalid="ignore"):
+                deviation = lanes - self.shift[cell, records]
                 for power, held in enumerate(self.sums[:, :, cell, records]):
                     held[...] = _add(held, _total(deviation ** (power + 1)))
             self.count[cell, records] += len(lanes)
@@ -118,14 +118,13 @@ def _add(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.stack([leading, lost - (leading - total)])
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _sample_moments(count: Any, sum1: Any, sum2: Any, sum3: Any, sum4: Any) -> tuple[Any, Any, Any]:
     """Return the mean, the unbiased variance and its standard error from four power sums."""
     mean = sum1 / count
     second = np.maximum(sum2 / count - mean**2, 0.0)
     fourth = sum4 / count - 4 * mean * sum3 / count + 6 * mean**2 * sum2 / count - 3 * mean**4
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.where(count > 1, second * count / (count - 1), np.nan)
-        # Var(s^2) = (mu4 - sigma^4 (n-3)/(n-1)) / n
-        spread = np.maximum(fourth - second**2 * (count - 3) / (count - 1), 0.0)
-        variance_stderr = np.where(count > 1, np.sqrt(spread / count), np.nan)
-    return mean, variance, variance_stderr
+    variance = np.where(count > 1, second * count / (count - 1), np.nan)
+    # Var(s^2) = (mu4 - sigma^4 (n-3)/(n-1)) / n
+    spread = np.maximum(fourth - second**2 * (count - 3) / (count - 1), 0.0)
+    return mean, variance, np.where(count > 1, np.sqrt(spread / count), np.nan)
