@@ -16,7 +16,7 @@ from sde_sgd.processes import (
     OrnsteinUhlenbeck,
     from_optax,
 )
-from sde_sgd.run import EnsembleMoments, Histogram, Moments, Snapshots, simulate, sweep
+from sde_sgd.run import EnsembleMoments, Histogram, Moments, Snapshots, first_passage, simulate, sweep
 
 __all__ = [
     "SGD",
@@ -42,6 +42,7 @@ __all__ = [
     "analysis",
     "configure",
     "curvature",
+    "first_passage",
     "from_optax",
     "noise",
     "plotting",

@@ -1,8 +1,9 @@
 """Floor 5: many lanes. The only room with loops, vmap, jit and sharding."""
 
 from sde_sgd.run.accumulators import Histogram, Moments
+from sde_sgd.run.first_passage import first_passage
 from sde_sgd.run.records import EnsembleMoments, Snapshots
 from sde_sgd.run.simulate import simulate
 from sde_sgd.run.sweep import sweep
 
-__all__ = ["EnsembleMoments", "Histogram", "Moments", "Snapshots", "simulate", "sweep"]
+__all__ = ["EnsembleMoments", "Histogram", "Moments", "Snapshots", "first_passage", "simulate", "sweep"]
