@@ -117,7 +117,7 @@ def first_passage(
     passage = Passage(problem, moving, Regions(tuple(named.values())), source, _records(problem, record),
                       jax.random.key_data(key))
     example = jax.eval_shape(problem.init, jax.random.key(0))
-    tile = tile_size(problem, example)
+    tile = tile_size(problem, example, lanes_leave=True)
     max_looks = max_steps * moving.looks_per_step
     with progress_bar(float(num_lanes), "first passage", progress, "runs") as report:
         ended, _ = run_queue(passage, starts, max_looks, mesh=lane_mesh(), tile=tile, report=report)

@@ -101,13 +101,13 @@ class Slots(NamedTuple):
         Where the lane of this slot was before the call.
     """
 
-    run: Array
-    start: Array
-    fresh: Array
-    step_high: Array
-    step_low: Array
-    limit: Array
-    order: Array
+    run: Any
+    start: Any
+    fresh: Any
+    step_high: Any
+    step_low: Any
+    limit: Any
+    order: Any
 
 
 class Progress(NamedTuple):
@@ -120,8 +120,13 @@ class Progress(NamedTuple):
 
 def empty_states(passage: Passage, num_devices: int, num_slots: int) -> PyTree:
     """Return zeros in the shape of the states of all lanes."""
-    shapes = jax.eval_shape(lambda: passage.first_state(jnp.uint32(0), jnp.int32(0)))
-    return jax.tree.map(lambda leaf: jnp.zeros((num_devices, num_slots, *leaf.shape), leaf.dtype), shapes)
+    shape = (num_devices, num_slots)
+    return jax.tree.map(lambda leaf: jnp.zeros((*shape, *leaf.shape), leaf.dtype), example_state(passage))
+
+
+def example_state(passage: Passage) -> PyTree:
+    """Return the shapes and dtypes of one lane's state."""
+    return jax.eval_shape(lambda: passage.first_state(jnp.uint32(0), jnp.int32(0)))
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "tile"), donate_argnames=("states",))

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sde_sgd.run.pace import Pace
-from sde_sgd.run.passage import Passage, Slots, advance, empty_states
+from sde_sgd.run.passage import Passage, Slots, advance, empty_states, example_state
 from sde_sgd.run.tiles import LANES
 
 _CALLS_PER_LIFE = 20  # calls in the mean life of a run: a run that stops wastes half a call on average
@@ -160,8 +160,7 @@ class _Queue:
 
 def _num_slots(passage: Passage, num_runs: int, num_devices: int, tile: int) -> int:
     """Return how many lanes a device holds: whole tiles, a power of two of them, as memory allows."""
-    state = jax.eval_shape(lambda: passage.first_state(np.uint32(0), np.int32(0)))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(example_state(passage)))
     most = min(_STATE_BYTES // size, _MOST_LANES) // tile
     wanted = -(-num_runs // (num_devices * tile))
     num_tiles = 1
