@@ -14,7 +14,7 @@ from sde_sgd.processes import AbstractProcess
 from sde_sgd.results import build, provenance
 from sde_sgd.run.ensemble import check_problem, check_start
 from sde_sgd.run.motion import motion
-from sde_sgd.run.passage import DIVERGED, STARTED_INSIDE, AbstractSource, GivenParams, OwnStarts, Passage
+from sde_sgd.run.passage import DIVERGED, AbstractSource, GivenParams, OwnStarts, Passage
 from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.queue import Ended, run_queue
 from sde_sgd.run.records import Snapshots
@@ -153,7 +153,7 @@ def _params(problem: Problem, params: PyTree) -> PyTree:
 
 
 def _check_ends(ended: Ended) -> None:
-    inside = int(np.sum(ended.code == STARTED_INSIDE))
+    inside = int(np.sum((ended.code > 0) & (ended.looks == 0)))
     if inside:
         raise ValueError(f"{inside} of {len(ended.code)} runs start inside the region. Start outside, or pass another "
                          "region.")

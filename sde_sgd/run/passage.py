@@ -6,6 +6,7 @@ its state until the host takes it out between two calls.
 
 import abc
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -24,7 +25,6 @@ from sde_sgd.run.statistics import AbstractRecord, evaluate
 from sde_sgd.run.targets import AbstractTarget
 
 DIVERGED = -1
-STARTED_INSIDE = -2
 
 
 class AbstractSource(eqx.Module):
@@ -71,7 +71,7 @@ class Passage(eqx.Module):
     motion: AbstractMotion
     target: AbstractTarget
     source: AbstractSource
-    records: dict[str, AbstractRecord]
+    records: Mapping[str, AbstractRecord]
     root: Array
 
     def first_state(self, run: Array, start: Array) -> Any:
@@ -137,12 +137,13 @@ def advance(
 
     def device(passage: Passage, states: PyTree, slots: Slots, num_tiles: Array, length: Array) -> Any:
         states = jax.tree.map(lambda leaf: leaf.at[slots.order].get(mode="promise_in_bounds"), states)
-        shapes = jax.eval_shape(lambda: _run_tile(passage, *_tile_of((states, slots), 0, tile), length))
+        first = _tile_of((states, slots), 0, tile)
+        shapes = jax.eval_shape(lambda: _run_tile(passage, first, length))
         num_slots = slots.run.shape[0]
         empty = jax.tree.map(lambda leaf: jnp.zeros((num_slots, *leaf.shape[1:]), leaf.dtype), shapes[1])
 
         def one(index: Array, held: tuple[PyTree, Progress]) -> tuple[PyTree, Progress]:
-            own = _run_tile(passage, *_tile_of((held[0], slots), index, tile), length)
+            own = _run_tile(passage, _tile_of((held[0], slots), index, tile), length)
             return jax.tree.map(
                 lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, index * tile, 0), held, own
             )
@@ -157,8 +158,9 @@ def _tile_of(lanes: PyTree, index: Any, tile: int) -> PyTree:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * tile, tile, 0), lanes)
 
 
-def _run_tile(passage: Passage, states: PyTree, slots: Slots, length: Array) -> tuple[PyTree, Progress]:
+def _run_tile(passage: Passage, lanes: tuple[PyTree, Slots], length: Array) -> tuple[PyTree, Progress]:
     """Give the lanes of one tile up to ``length`` looks each."""
+    states, slots = lanes
     root = jax.random.wrap_key_data(passage.root)
     states = jax.lax.cond(jnp.any(slots.fresh), lambda: _with_starts(passage, states, slots), lambda: states)
     code = jnp.where(slots.fresh, jax.vmap(lambda state: _code_at_start(passage, state))(states), 0)
@@ -203,5 +205,4 @@ def _with_starts(passage: Passage, states: PyTree, slots: Slots) -> PyTree:
 
 
 def _code_at_start(passage: Passage, state: Any) -> Array:
-    inside = jnp.where(passage.target.code(state.params) == 0, 0, STARTED_INSIDE).astype(jnp.int32)
-    return jnp.where(tree.all_finite(state.params), inside, jnp.int32(DIVERGED))
+    return jnp.where(tree.all_finite(state.params), passage.target.code(state.params), jnp.int32(DIVERGED))

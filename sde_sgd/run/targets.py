@@ -40,6 +40,27 @@ class Regions(AbstractTarget):
         return [jax.value_and_grad(region)(params) for region in self.regions]
 
 
+class Band(AbstractTarget):
+    """A region, and the two sides of a band of scores: high from ``upper`` on, low down to ``lower``.
+
+    The edges are numbers, so that one program serves all levels of a splitting.
+    """
+
+    region: Region = eqx.field(static=True)
+    score: Region = eqx.field(static=True)
+    lower: Array
+    upper: Array
+
+    def code(self, params: PyTree) -> Array:
+        """Return `REGION`, else `HIGH`, else `LOW`."""
+        score = self.score(params)
+        edge = jnp.where(score >= self.upper, HIGH, jnp.where(score <= self.lower, LOW, 0)).astype(jnp.int32)
+        return jnp.where(Regions((self.region,)).code(params) > 0, jnp.int32(REGION), edge)
+
+
+REGION, HIGH, LOW = 1, 2, 3
+
+
 def named_regions(region: Any) -> dict[str, Region]:
     """Return the regions by name; raise unless they are functions."""
     named = dict(region) if isinstance(region, Mapping) else {"target": region}
