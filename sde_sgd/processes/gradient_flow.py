@@ -42,7 +42,7 @@ class GradientFlow(AbstractDiffusion):
     """
 
     learning_rate: Any = eqx.field(converter=hyperparameter)
-    substeps: int = eqx.field(static=True, default=1)
+    substeps: int = eqx.field(static=True, kw_only=True, default=1)
 
     def __check_init__(self):
         checks.positive("learning_rate", self.learning_rate)
