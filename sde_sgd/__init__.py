@@ -16,7 +16,17 @@ from sde_sgd.processes import (
     OrnsteinUhlenbeck,
     from_optax,
 )
-from sde_sgd.run import EnsembleMoments, Histogram, Moments, Snapshots, first_passage, simulate, sweep
+from sde_sgd.run import (
+    EnsembleMoments,
+    FixedEffort,
+    Histogram,
+    Moments,
+    Snapshots,
+    first_passage,
+    simulate,
+    splitting,
+    sweep,
+)
 
 __all__ = [
     "SGD",
@@ -26,6 +36,7 @@ __all__ = [
     "Draws",
     "EnsembleMoments",
     "EpochShuffle",
+    "FixedEffort",
     "Gaussian",
     "GradientFlow",
     "Histogram",
@@ -51,6 +62,7 @@ __all__ = [
     "results",
     "run",
     "simulate",
+    "splitting",
     "sweep",
     "theory",
 ]

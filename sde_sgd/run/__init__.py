@@ -2,8 +2,20 @@
 
 from sde_sgd.run.accumulators import Histogram, Moments
 from sde_sgd.run.first_passage import first_passage
+from sde_sgd.run.fixed_effort import FixedEffort
 from sde_sgd.run.records import EnsembleMoments, Snapshots
 from sde_sgd.run.simulate import simulate
+from sde_sgd.run.splitting import splitting
 from sde_sgd.run.sweep import sweep
 
-__all__ = ["EnsembleMoments", "Histogram", "Moments", "Snapshots", "first_passage", "simulate", "sweep"]
+__all__ = [
+    "EnsembleMoments",
+    "FixedEffort",
+    "Histogram",
+    "Moments",
+    "Snapshots",
+    "first_passage",
+    "simulate",
+    "splitting",
+    "sweep",
+]
