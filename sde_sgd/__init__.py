@@ -17,6 +17,7 @@ from sde_sgd.processes import (
     from_optax,
 )
 from sde_sgd.run import (
+    AdaptiveMultilevel,
     EnsembleMoments,
     FixedEffort,
     Histogram,
@@ -32,6 +33,7 @@ __all__ = [
     "SGD",
     "SME",
     "SVAG",
+    "AdaptiveMultilevel",
     "Batch",
     "Draws",
     "EnsembleMoments",

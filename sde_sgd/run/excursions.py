@@ -47,6 +47,17 @@ class Excursions:
         self.num_batches = 0
         self.useful = self.total = 0
         self.scores = jax.jit(jax.vmap(score))
+        self.score_dtype = jax.eval_shape(score, jax.eval_shape(problem.init, jax.random.key(0))).dtype
+
+    def band(self, lower: float, upper: float) -> Band:
+        """Return the band of scores between two edges."""
+        edges = (jnp.asarray(edge, self.score_dtype) for edge in (lower, upper))
+        return Band(self.region, self.score, *edges)
+
+    def next_root(self) -> jax.Array:
+        """Return the root of randomness of one more batch."""
+        self.num_batches += 1
+        return jax.random.key_data(jax.random.fold_in(self.key, self.num_batches))
 
     def run(
         self, source: AbstractSource, starts: np.ndarray, *, lower: float = -np.inf, upper: float = np.inf,
@@ -56,11 +67,8 @@ class Excursions:
 
         With ``max_steps`` lanes may also stop there, inside the band; without it that is an error.
         """
-        self.num_batches += 1
-        root = jax.random.key_data(jax.random.fold_in(self.key, self.num_batches))
-        dtype = jax.eval_shape(self.score, jax.eval_shape(self.problem.init, jax.random.key(0))).dtype
-        band = Band(self.region, self.score, jnp.asarray(lower, dtype), jnp.asarray(upper, dtype))
-        passage = Passage(self.problem, self.motion, band, source, {}, root)
+        band = self.band(lower, upper)
+        passage = Passage(self.problem, self.motion, band, source, {}, self.next_root())
         limit = (max_steps or self.max_steps) * self.motion.looks_per_step
         ended, work = run_queue(
             passage, starts, limit, mesh=self.mesh, tile=self.tile, report=self.report, keep_states=True

@@ -21,12 +21,13 @@ class Estimates(NamedTuple):
     levels
         The scores of the levels.
     level_probability
-        Of reaching each level from the one before, and the region from the last, over all replicas.
+        Of reaching each level from the one before, and the region from the last, over all replicas; None where the
+        particles choose their own thresholds.
     """
 
     probability: np.ndarray
     levels: np.ndarray
-    level_probability: np.ndarray
+    level_probability: np.ndarray | None
 
 
 class AbstractSplitting(eqx.Module):

@@ -67,7 +67,7 @@ def splitting(
     region
         As for `first_passage`; one region.
     method
-        How p is estimated; `FixedEffort` by default.
+        How p is estimated: `FixedEffort`, the default, or `AdaptiveMultilevel`.
     num_replicas
         Independent replicas of the whole estimate, at least 10. The interval comes from them alone.
     basin
@@ -91,8 +91,9 @@ def splitting(
     xarray.Dataset
         ``escape_time`` on the process's own clock with ``_stderr``, ``_lower``, ``_upper``; ``probability`` and
         ``loop_time`` with ``_stderr``; over ``replica`` the ``replica_probability`` and ``replica_loop_time``; over
-        ``level`` the scores ``level`` and ``level_probability``; ``num_extinct`` (replicas that found no way, which
-        count as zero), ``largest_share`` (of one replica in the sum) and ``lane_steps``, the work done.
+        ``level`` the scores and, for fixed effort, the ``level_probability`` of each from the one before;
+        ``num_extinct`` (replicas that found no way, which count as zero), ``largest_share`` (of one replica in the
+        sum) and ``lane_steps``, the work done.
 
     Raises
     ------
@@ -191,7 +192,6 @@ def _labelled(
     share = float(probability.max() / total) if total else np.nan
     _warn(probability, share)
     own = {"units": "1", "long_name": "mean escape time on the process's own clock"}
-    shares = np.append(estimates.levels, np.inf)
     values = {
         "escape_time": ((), time, own),
         "escape_time_stderr": ((), time * relative),
@@ -203,16 +203,18 @@ def _labelled(
         "loop_time_stderr": ((), _stderr(loop_time)),
         "replica_probability": ("replica", probability),
         "replica_loop_time": ("replica", loop_time),
-        "level_probability": ("level", estimates.level_probability),
         "num_extinct": ((), int(np.sum(probability == 0))),
         "largest_share": ((), share),
         "lane_steps": ((), excursions.useful / excursions.motion.looks_per_step),
         "time_per_step": ((), time_per_step),
     }
-    coords = {
-        "replica": ("replica", np.arange(len(probability))),
-        "level": ("level", shares[: len(estimates.level_probability)], {"long_name": "score; the last is the region"}),
-    }
+    coords = {"replica": ("replica", np.arange(len(probability)))}
+    if estimates.level_probability is None:
+        coords["level"] = ("level", estimates.levels, {"long_name": "score"})
+    else:
+        all_levels = np.append(estimates.levels, np.inf)[: len(estimates.level_probability)]
+        coords["level"] = ("level", all_levels, {"long_name": "score; infinite: the region"})
+        values["level_probability"] = ("level", estimates.level_probability)
     return build(values, coords, attrs)
 
 

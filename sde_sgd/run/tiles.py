@@ -25,7 +25,7 @@ def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> in
     """
     bare = problem.num_examples == 1 and tree.size(params) <= 64
     if jax.default_backend() == "cpu":
-        return (256 if lanes_leave else 2048) if bare else 64
+        return (128 if lanes_leave else 2048) if bare else 64
     return (2**14 if lanes_leave else 2**17) if bare else 2**10
 
 
