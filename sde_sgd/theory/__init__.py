@@ -1,6 +1,13 @@
 """Closed forms in float64 on the host: what a simulation should find, without running it."""
 
 from sde_sgd.theory.affine_gradients import AffineGradients, affine_gradients, least_squares, sampling_factor
+from sde_sgd.theory.equilibrium import occupation, relaxation_rate, stationary_density
+from sde_sgd.theory.first_passage import (
+    exit_probability,
+    first_passage_moments,
+    mean_exit_time,
+    mean_first_passage_time,
+)
 from sde_sgd.theory.moment_maps import Moments
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
@@ -21,21 +28,28 @@ __all__ = [
     "MatchedOU",
     "Moments",
     "affine_gradients",
+    "exit_probability",
+    "first_passage_moments",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
     "least_squares",
     "matched_ou",
     "max_mean_square_learning_rate",
     "max_stable_learning_rate",
+    "mean_exit_time",
+    "mean_first_passage_time",
     "mean_square_growth",
     "modified_flow_moments",
     "momentum_sme_moments",
+    "occupation",
     "ou_stationary_covariance",
+    "relaxation_rate",
     "sampling_factor",
     "sgd_moments",
     "sgd_stationary_covariance",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
+    "stationary_density",
     "svag_moments",
 ]
