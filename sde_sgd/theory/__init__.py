@@ -1,6 +1,7 @@
 """Closed forms in float64 on the host: what a simulation should find, without running it."""
 
 from sde_sgd.theory.affine_gradients import AffineGradients, affine_gradients, least_squares, sampling_factor
+from sde_sgd.theory.chain import Loop, SGDChain
 from sde_sgd.theory.equilibrium import occupation, relaxation_rate, stationary_density
 from sde_sgd.theory.first_passage import (
     exit_probability,
@@ -12,6 +13,14 @@ from sde_sgd.theory.moment_maps import Moments
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
 from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_moments, sme_moments
+from sde_sgd.theory.noise_laws import (
+    NoiseLaw,
+    empirical_noise,
+    exponential_noise,
+    gaussian_noise,
+    laplace_noise,
+    uniform_noise,
+)
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import (
     MatchedOU,
@@ -25,13 +34,20 @@ from sde_sgd.theory.stationary import (
 
 __all__ = [
     "AffineGradients",
+    "Loop",
     "MatchedOU",
     "Moments",
+    "NoiseLaw",
+    "SGDChain",
     "affine_gradients",
+    "empirical_noise",
     "exit_probability",
+    "exponential_noise",
     "first_passage_moments",
+    "gaussian_noise",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
+    "laplace_noise",
     "least_squares",
     "matched_ou",
     "max_mean_square_learning_rate",
@@ -52,4 +68,5 @@ __all__ = [
     "sme_moments",
     "stationary_density",
     "svag_moments",
+    "uniform_noise",
 ]

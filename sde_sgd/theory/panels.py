@@ -14,16 +14,19 @@ _NODES_PER_PANEL = 16
 
 
 def _rule(size: int) -> tuple[np.ndarray, ...]:
-    """Return nodes and weights on [0, 1], and the matrices that integrate from 0 to each node and differentiate."""
+    """Return nodes and weights on [0, 1], and three matrices that take the values at the nodes of a function.
+
+    They give its Legendre coefficients, its integrals from 0 to each node, and its derivatives at the nodes.
+    """
     nodes, weights = legendre.leggauss(size)
     degrees = np.arange(size)
     coefficients = (degrees[:, None] + 0.5) * legendre.legvander(nodes, size - 1).T * weights
     cumulative = legendre.legval(nodes, legendre.legint(coefficients, lbnd=-1)).T
     derivative = legendre.legval(nodes, legendre.legder(coefficients)).T
-    return (nodes + 1) / 2, weights / 2, cumulative / 2, derivative * 2
+    return (nodes + 1) / 2, weights / 2, coefficients, cumulative / 2, derivative * 2
 
 
-_NODES, _WEIGHTS, _CUMULATIVE, _DERIVATIVE = _rule(_NODES_PER_PANEL)
+_NODES, _WEIGHTS, _COEFFICIENTS, _CUMULATIVE, _DERIVATIVE = _rule(_NODES_PER_PANEL)
 
 
 class Panels(NamedTuple):
@@ -41,6 +44,11 @@ class Panels(NamedTuple):
         """Gauss-Legendre nodes of each panel."""
         return self.edges[:-1, None] + self.widths[:, None] * _NODES
 
+    @property
+    def weights(self) -> Float[np.ndarray, "panels nodes"]:
+        """Weights of the nodes for integrals over their panels."""
+        return self.widths[:, None] * _WEIGHTS
+
     def integrals(self, integrand: Float[np.ndarray, "panels nodes"]) -> Float[np.ndarray, " panels"]:
         """Return the integral over each panel."""
         return self.widths * (integrand @ _WEIGHTS)
@@ -57,6 +65,17 @@ class Panels(NamedTuple):
         """Return the partition with the chosen panels halved."""
         middles = (self.edges[:-1] + self.widths / 2)[which]
         return Panels(np.sort(np.concatenate([self.edges, middles])))
+
+
+def between(left: Float[np.ndarray, " n"], right: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of one rule on each of many intervals, both of shape (n, nodes)."""
+    widths = (right - left)[:, None]
+    return left[:, None] + widths * _NODES, widths * _WEIGHTS
+
+
+def interpolation(fractions: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... nodes"]:
+    """Return the weights of a panel's nodes in the interpolant at fractions of its width."""
+    return legendre.legvander(2 * fractions - 1, _NODES_PER_PANEL - 1) @ _COEFFICIENTS
 
 
 class Exponent(NamedTuple):
