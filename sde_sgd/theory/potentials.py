@@ -48,6 +48,12 @@ def hessian(function: Callable[[Any], Any], x: Float[np.ndarray, " d"], name: st
     return (matrix + matrix.T) / 2
 
 
+def evaluate(function: Callable[[Any], Any], x: Float[np.ndarray, " d"], name: str = "potential") -> np.ndarray:
+    """Return a function of a vector at a point."""
+    _check_callable(name, function)
+    return _evaluate(function, x, name)
+
+
 def vector(name: str, value: Any) -> Float[np.ndarray, " d"]:
     """Return a finite point of d coordinates as float64."""
     return matrices.finite_array(name, value, (None,))
