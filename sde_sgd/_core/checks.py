@@ -32,6 +32,13 @@ def _number(name: str, value: Any, expected: str) -> float | None:
     return float(array)
 
 
+def finite(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a finite number."""
+    number = _number(name, value, "a finite number")
+    if number is not None and not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}.")
+
+
 def positive(name: str, value: Any, fix: str = "Pass a number above 0.") -> None:
     """Raise unless ``value`` is a finite number above zero."""
     number = _number(name, value, "a finite positive number")
