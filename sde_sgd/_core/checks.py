@@ -60,6 +60,13 @@ def in_half_open_unit(name: str, value: Any) -> None:
         raise ValueError(f"{name} must lie in [0, 1), got {number}. Pass 0 for none.")
 
 
+def in_open_unit(name: str, value: Any) -> None:
+    """Raise unless ``value`` lies in (0, 1)."""
+    number = _number(name, value, "a number in (0, 1)")
+    if number is not None and not 0.0 < number < 1.0:
+        raise ValueError(f"{name} must lie in (0, 1), got {number}. Pass 0.95 for 95 %.")
+
+
 def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None, fix: str = "") -> None:
     """Raise unless ``value`` is a whole number in [minimum, maximum]."""
     if _is_traced(value):
