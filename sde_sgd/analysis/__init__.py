@@ -1,6 +1,8 @@
 """What datasets say, each number with its standard error. Reads labelled datasets; runs nothing."""
 
+from sde_sgd.analysis.escape_time import escape_time
+from sde_sgd.analysis.survival import survival
 from sde_sgd.analysis.table import comparison_table, format_table
 from sde_sgd.analysis.weak_error import weak_error, weak_order
 
-__all__ = ["comparison_table", "format_table", "weak_error", "weak_order"]
+__all__ = ["comparison_table", "escape_time", "format_table", "survival", "weak_error", "weak_order"]
