@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from sde_sgd.theory import matrices
 from sde_sgd.theory.modes import rate_root
+from sde_sgd.theory.roots import bracketed_root
 
 # Maps the rates r_i of the modes to what the stationary equation of a model multiplies Sigma_ij with.
 Operator = Callable[[Float[np.ndarray, " d"]], Float[np.ndarray, "d d"]]
@@ -49,9 +50,8 @@ def feature_modes(
     root = rate_root(learning_rate, len(features))
     variances, decays = root.T @ features @ root, root.T @ weight_decay @ root
     # Both are diagonal in the eigenbasis of a generic combination of them if, and only if, they commute.
-    size = np.linalg.norm(variances)
-    generic = 0.6180339887498949 * size / max(float(np.linalg.norm(decays)), np.finfo(np.float64).tiny)
-    _, basis = np.linalg.eigh(variances + min(generic, 1e6) * decays)
+    generic = 0.6180339887498949 * np.linalg.norm(variances) / np.linalg.norm(decays) if np.any(decays) else 0.0
+    _, basis = np.linalg.eigh(variances + generic * decays)
     rotated = [basis.T @ matrix @ basis for matrix in (variances, decays)]
     if any(np.linalg.norm(m - np.diag(np.diag(m))) > 1e-8 * np.linalg.norm(m) for m in rotated):
         raise ValueError("weight_decay must commute with feature_covariance in the coordinates of the learning rate. "
@@ -108,8 +108,6 @@ def loading(modes: FeatureModes, operator: Operator, batch_size: int, pairing: f
 
 def stability_scale(modes: FeatureModes, operator: Operator, batch_size: int, pairing: float = 1.0) -> float:
     """Return the factor by which the learning rate may grow until the second moment ceases to exist; perhaps inf."""
-    from scipy.optimize import brentq
-
     if np.min(modes.rates) <= 0:
         return 0.0
 
@@ -126,7 +124,7 @@ def stability_scale(modes: FeatureModes, operator: Operator, batch_size: int, pa
         high += 1.0
         if high > 100:
             return np.inf
-    return float(np.exp(brentq(margin, low, high, xtol=1e-15, rtol=1e-15)))
+    return float(np.exp(bracketed_root(margin, low, high)))
 
 
 def _kernel(modes: FeatureModes, operator: Operator, batch_size: int, pairing: float) -> Float[np.ndarray, "d d"]:

@@ -173,6 +173,6 @@ def _covariance_or_raise(
     size = 2 * loss * np.linalg.norm(hessian) / batch_size
     if eigenvalues[0] < -1e-10 * size:
         raise ValueError(f"loss {loss:.6g} is too small for this hessian, weight_decay and minimum: the noise would "
-                         f"have the negative eigenvalue {eigenvalues[0]:.6g}. Pass the data's loss at the minimum; in few "
-                         "dimensions the formula itself can fail, and online_regression is exact.")
+                         f"have the negative eigenvalue {eigenvalues[0]:.6g}. Pass the data's loss at the minimum; in "
+                         "few dimensions the formula itself can fail, and online_regression is exact.")
     return (vectors * np.maximum(eigenvalues, 0.0)) @ vectors.T

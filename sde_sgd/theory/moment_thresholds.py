@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from sde_sgd._core import checks
+from sde_sgd.theory.roots import bracketed_root
 
 
 def max_moment_learning_rate(feature_variance: float, batch_size: int, moment: float) -> float:
@@ -43,8 +44,6 @@ def max_moment_learning_rate(feature_variance: float, batch_size: int, moment: f
     >>> [round(ss.theory.max_moment_learning_rate(1.0, 10, moment), 3) for moment in (4, 2, 0)]
     [1.326, 1.667, 2.428]
     """
-    from scipy.optimize import brentq
-
     checks.positive("feature_variance", feature_variance)
     checks.integer("batch_size", batch_size)
     checks.non_negative("moment", moment)
@@ -54,10 +53,10 @@ def max_moment_learning_rate(feature_variance: float, batch_size: int, moment: f
         return _growth(np.exp(log_rate), int(batch_size), power)
 
     # Growth is negative for small rates, where the mean contracts, and has a single zero.
-    low, high = np.log(1e-3 / (1 + power)), 0.0
+    low, high = float(np.log(1e-3 / (1 + power))), 0.0
     while at(high) <= 0:
         high += 0.5
-    return float(np.exp(brentq(at, low, high, xtol=1e-13))) / float(feature_variance)
+    return float(np.exp(bracketed_root(at, low, high))) / float(feature_variance)
 
 
 def _growth(rate: float, batch_size: int, power: float) -> float:
@@ -69,7 +68,7 @@ def _growth(rate: float, batch_size: int, power: float) -> float:
     normalisation = (1 - half) * math.log(2) - float(scipy.special.gammaln(half))
 
     def integrand(root: float) -> float:
-        density = root ** (batch_size - 1) * math.exp(normalisation - root**2 / 2)
+        density = math.exp(normalisation + (batch_size - 1) * math.log(root) - root**2 / 2)
         distance = abs(1 - rate * root**2 / batch_size)
         if power:
             return density * distance**power

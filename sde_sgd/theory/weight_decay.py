@@ -11,6 +11,7 @@ from sde_sgd._core import checks
 from sde_sgd.theory.gaussian_features import feature_modes, loading, positive_definite_features
 from sde_sgd.theory.modes import sgd_operator
 from sde_sgd.theory.online_regression import online_regression
+from sde_sgd.theory.roots import bracketed_root
 
 # Candidates between which the test loss is refined; it varies on the scale of the stable interval.
 _CANDIDATES = 65
@@ -107,7 +108,7 @@ def _stable_interval(
     features: Float[np.ndarray, "d d"], learning_rate: float, batch_size: int, momentum: float
 ) -> tuple[float, float]:
     """Return the ends of the weight decays where tau < S: an interval, as tau is convex in the weight decay."""
-    from scipy.optimize import brentq, minimize_scalar
+    from scipy.optimize import minimize_scalar
 
     operator = functools.partial(sgd_operator, momentum=momentum)
     plain = feature_modes(features, np.zeros_like(features), learning_rate)
@@ -126,7 +127,6 @@ def _stable_interval(
     if np.min(square) > 0 and lowest < highest:
         best = float(minimize_scalar(lambda x: -margin(x), bounds=(lowest, highest), method="bounded").x)
         if margin(best) > 0:
-            low, high = (float(brentq(margin, edge, best, xtol=1e-15, rtol=1e-14)) for edge in (lowest, highest))
-            return low, high
+            return bracketed_root(margin, lowest, best), bracketed_root(margin, best, highest)
     raise ValueError(f"learning_rate {learning_rate:.6g} is too large for any weight decay: the second moment of SGD "
                      "is infinite under each. Lower it, or take larger batches.")
