@@ -5,6 +5,7 @@ from sde_sgd.theory.moment_maps import Moments
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
 from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_moments, sme_moments
+from sde_sgd.theory.multiplicative import batch_curvatures, convergent_learning_rates, lyapunov_exponent
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import (
     MatchedOU,
@@ -15,16 +16,31 @@ from sde_sgd.theory.stationary import (
     sme2_corrected_stationary_covariance,
     sme2_stationary_covariance,
 )
+from sde_sgd.theory.student import StudentLaw, decoupled_student_law, matched_student_law, sde_student_law
+from sde_sgd.theory.tails import (
+    empirical_tail_exponent,
+    max_almost_sure_learning_rate,
+    sde_tail_exponent,
+    tail_exponent,
+)
 
 __all__ = [
     "AffineGradients",
     "MatchedOU",
     "Moments",
+    "StudentLaw",
     "affine_gradients",
+    "batch_curvatures",
+    "convergent_learning_rates",
+    "decoupled_student_law",
+    "empirical_tail_exponent",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
     "least_squares",
+    "lyapunov_exponent",
     "matched_ou",
+    "matched_student_law",
+    "max_almost_sure_learning_rate",
     "max_mean_square_learning_rate",
     "max_stable_learning_rate",
     "mean_square_growth",
@@ -32,10 +48,13 @@ __all__ = [
     "momentum_sme_moments",
     "ou_stationary_covariance",
     "sampling_factor",
+    "sde_student_law",
+    "sde_tail_exponent",
     "sgd_moments",
     "sgd_stationary_covariance",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
     "svag_moments",
+    "tail_exponent",
 ]
