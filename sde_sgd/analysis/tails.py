@@ -147,7 +147,8 @@ def _second_order(values: np.ndarray, confidence: float) -> _Tail:
     from scipy import stats
 
     largest = int(_LARGEST_SHARE * len(values))
-    logs = _log_order_statistics(values, largest)
+    top = _largest(values, largest)
+    logs = np.log(top)
     spacings = np.arange(1, largest + 1) * (logs[:-1] - logs[1:])
     sizes = np.unique(np.round(np.geomspace(_SMALLEST_TAIL, largest, _NUM_TAILS)).astype(int))
     fits = [_fitted(spacings[:size]) for size in sizes]
@@ -156,8 +157,8 @@ def _second_order(values: np.ndarray, confidence: float) -> _Tail:
     gamma, stderr, means = _fitted(spacings[:kept])
     reach = float(stats.norm.ppf((1 + confidence) / 2)) * stderr
     uniforms = np.sort(-np.expm1(-spacings[:kept] / means))
-    return _Tail(_inverse(gamma), _inverse(gamma + reach), _inverse(gamma - reach), float(np.exp(logs[kept])),
-                 int(kept), _distance(uniforms))
+    return _Tail(_inverse(gamma), _inverse(gamma + reach), _inverse(gamma - reach), float(top[kept]), int(kept),
+                , _distance(uniforms))
 
 
 def _last_agreement(estimates: np.ndarray, stderrs: np.ndarray) -> int:
@@ -194,7 +195,8 @@ def _pure_power(values: np.ndarray, num_tail: int | None, confidence: float) -> 
     if num_tail is not None:
         checks.integer("num_tail", num_tail, 2, len(values) - 1, f"There are {len(values)} samples.")
     sizes = [int(num_tail)] if num_tail is not None else _clauset_sizes(len(values))
-    logs = _log_order_statistics(values, sizes[-1])
+    top = _largest(values, sizes[-1])
+    logs = np.log(top)
     candidates = []
     for size in sizes:
         excess = logs[:size] - logs[size]
@@ -203,7 +205,7 @@ def _pure_power(values: np.ndarray, num_tail: int | None, confidence: float) -> 
     distance, size, alpha = min(candidates)
     lower, upper = (float(stats.chi2.ppf(p, 2 * size)) for p in ((1 - confidence) / 2, (1 + confidence) / 2))
     return _Tail(float(alpha), float(alpha * lower / (2 * size)), float(alpha * upper / (2 * size)),
-                 float(np.exp(logs[size])), size, distance)
+                 float(top[size]), size, distance)
 
 
 def _clauset_sizes(num: int) -> list[int]:
@@ -220,14 +222,14 @@ def _inverse(gamma: float) -> float:
     return float(1 / gamma) if gamma > 0 else np.inf
 
 
-def _log_order_statistics(values: np.ndarray, num: int) -> np.ndarray:
-    """Return the logarithms of the ``num`` + 1 largest absolute values, the largest first."""
+def _largest(values: np.ndarray, num: int) -> np.ndarray:
+    """Return the ``num`` + 1 largest absolute values, the largest first."""
     sizes = np.abs(values)
     top = np.sort(np.partition(sizes, len(sizes) - num - 1)[len(sizes) - num - 1:])[::-1]
     if top[-1] <= 0 or np.unique(top).size < 0.9 * top.size:
         raise ValueError(f"samples hold zeros or many equal values among the {num} largest: no tail can be fitted. "
                          "Pass a continuous quantity, in its full precision.")
-    return np.log(top)
+    return top
 
 
 def _check_confidence(confidence: float) -> None:
