@@ -158,7 +158,7 @@ def _second_order(values: np.ndarray, confidence: float) -> _Tail:
     reach = float(stats.norm.ppf((1 + confidence) / 2)) * stderr
     uniforms = np.sort(-np.expm1(-spacings[:kept] / means))
     return _Tail(_inverse(gamma), _inverse(gamma + reach), _inverse(gamma - reach), float(top[kept]), int(kept),
-                , _distance(uniforms))
+                 _distance(uniforms))
 
 
 def _last_agreement(estimates: np.ndarray, stderrs: np.ndarray) -> int:
