@@ -3,6 +3,16 @@
 from sde_sgd.analysis.escape_time import escape_time
 from sde_sgd.analysis.survival import survival
 from sde_sgd.analysis.table import comparison_table, format_table
+from sde_sgd.analysis.tails import hill, tail_index
 from sde_sgd.analysis.weak_error import weak_error, weak_order
 
-__all__ = ["comparison_table", "escape_time", "format_table", "survival", "weak_error", "weak_order"]
+__all__ = [
+    "comparison_table",
+    "escape_time",
+    "format_table",
+    "hill",
+    "survival",
+    "tail_index",
+    "weak_error",
+    "weak_order",
+]

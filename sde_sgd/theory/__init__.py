@@ -1,12 +1,6 @@
 """Closed forms in float64 on the host: what a simulation should find, without running it."""
 
-from sde_sgd.theory.affine_gradients import (
-    AbstractAffineGradients,
-    AffineGradients,
-    affine_gradients,
-    least_squares,
-    sampling_factor,
-)
+from sde_sgd.theory.affine_gradients import AbstractAffineGradients, AffineGradients, affine_gradients, sampling_factor
 from sde_sgd.theory.alignment import (
     directional_alignment,
     loss_alignment,
@@ -40,6 +34,7 @@ from sde_sgd.theory.moment_thresholds import max_moment_learning_rate
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
 from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_moments, sme_moments
+from sde_sgd.theory.multiplicative import batch_curvatures, convergent_learning_rates, lyapunov_exponent
 from sde_sgd.theory.noise_laws import (
     NoiseLaw,
     empirical_noise,
@@ -51,19 +46,18 @@ from sde_sgd.theory.noise_laws import (
 from sde_sgd.theory.online_regression import RegressionFluctuation, input_noise_regression, online_regression
 from sde_sgd.theory.prediction import Prediction
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
-from sde_sgd.theory.stationary import (
-    MatchedOU,
-    heavy_ball_velocity_covariance,
-    matched_ou,
-    ou_stationary_covariance,
-    sgd_stationary_covariance,
-    sme2_corrected_stationary_covariance,
-    sme2_stationary_covariance,
-)
+from sde_sgd.theory.stationary import heavy_ball_velocity_covariance, sgd_stationary_covariance
 from sde_sgd.theory.stationary_sde import (
     ou_stationary_covariance,
     sme2_corrected_stationary_covariance,
     sme2_stationary_covariance,
+)
+from sde_sgd.theory.student import StudentLaw, decoupled_student_law, matched_student_law, sde_student_law
+from sde_sgd.theory.tails import (
+    empirical_tail_exponent,
+    max_almost_sure_learning_rate,
+    sde_tail_exponent,
+    tail_exponent,
 )
 from sde_sgd.theory.weight_decay import WeightDecay, optimal_weight_decay
 
@@ -80,10 +74,15 @@ __all__ = [
     "Prediction",
     "RegressionFluctuation",
     "SGDChain",
+    "StudentLaw",
     "WeightDecay",
     "affine_gradients",
+    "batch_curvatures",
+    "convergent_learning_rates",
+    "decoupled_student_law",
     "directional_alignment",
     "empirical_noise",
+    "empirical_tail_exponent",
     "escape_direction",
     "exit_probability",
     "exponential_noise",
@@ -103,7 +102,10 @@ __all__ = [
     "laplace_noise",
     "least_squares",
     "loss_alignment",
+    "lyapunov_exponent",
     "matched_ou",
+    "matched_student_law",
+    "max_almost_sure_learning_rate",
     "max_high_dimensional_learning_rate",
     "max_mean_square_learning_rate",
     "max_moment_learning_rate",
@@ -126,6 +128,8 @@ __all__ = [
     "ou_stationary_covariance",
     "relaxation_rate",
     "sampling_factor",
+    "sde_student_law",
+    "sde_tail_exponent",
     "sgd_limit_covariance",
     "sgd_moments",
     "sgd_stationary_covariance",
@@ -134,5 +138,6 @@ __all__ = [
     "sme_moments",
     "stationary_density",
     "svag_moments",
+    "tail_exponent",
     "uniform_noise",
 ]
