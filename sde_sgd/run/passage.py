@@ -19,6 +19,7 @@ from sde_sgd._core import tree
 from sde_sgd._core.random import DYNAMICS, INITIALISE, OBSERVE, RECORD, Draws, lane_key
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
+from sde_sgd.run.clock import add64
 from sde_sgd.run.motion import AbstractMotion
 from sde_sgd.run.program import shard
 from sde_sgd.run.statistics import AbstractRecord, evaluate
@@ -181,7 +182,8 @@ def _run_tile(passage: Passage, lanes: tuple[PyTree, Slots], length: Array) -> t
 
     states, stop, code = jax.lax.fori_loop(jnp.uint32(0), length, one, (states, stop, code))
     looks = jnp.minimum(stop, length)
-    exits = jax.vmap(passage.exits)(states, slots.run, slots.step_high, slots.step_low + looks // looks_per_step)
+    reached = add64(slots.step_high, slots.step_low, looks // looks_per_step)
+    exits = jax.vmap(passage.exits)(states, slots.run, *reached)
     return states, Progress(looks, code, exits)
 
 
