@@ -1,4 +1,4 @@
-"""One progress bar for a long run: lane-steps done, their rate and the time left. Silent unless on a terminal."""
+"""One progress bar for a long run: what is done, its rate and the time left. Silent unless on a terminal."""
 
 import contextlib
 import sys
@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def progress_bar(total: float, description: str, show: bool | None) -> Iterator[Callable[[float], None]]:
-    """Yield a function that is told how many lane-steps were made.
+def progress_bar(
+    total: float, description: str, show: bool | None, unit: str = "lane-steps"
+) -> Iterator[Callable[[float], None]]:
+    """Yield a function that is told how much was done.
 
     Parameters
     ----------
     total
-        Lane-steps of the whole run.
+        How much there is to do.
     description
         What runs.
     show
         None: only when standard error is a terminal.
+    unit
+        What is counted.
     """
     if show is None:
         show = sys.stderr.isatty()
@@ -29,7 +33,7 @@ def progress_bar(total: float, description: str, show: bool | None) -> Iterator[
 
     class Rate(ProgressColumn):
         def render(self, task):
-            return Text(f"{_short(task.completed)}/{_short(task.total or 0)} lane-steps, {_short(task.speed or 0)}/s")
+            return Text(f"{_short(task.completed)}/{_short(task.total or 0)} {unit}, {_short(task.speed or 0)}/s")
 
     columns = (TextColumn("{task.description}"), BarColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
