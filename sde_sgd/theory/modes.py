@@ -1,4 +1,9 @@
-"""The eigenbasis of the Hessian at a minimum, in which every stationary equation of this room is diagonal."""
+r"""The eigenbasis of a minimum, in which every stationary equation of this room is diagonal.
+
+A learning rate that is a matrix, Lambda = L L^T, is one more change of coordinates: w = L z turns w' = w - Lambda g(w)
+into z' = z - L^T g(L z), plain SGD with learning rate 1 on the Hessian L^T H L and the noise L^T C L. So nothing here
+assumes that Lambda, H and C commute.
+"""
 
 from typing import NamedTuple
 
@@ -6,20 +11,25 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from sde_sgd._core import checks
 from sde_sgd.theory import matrices
 
 
 class Modes(NamedTuple):
-    """A quadratic minimum in the eigenbasis of H: curvatures h_i, noise C_ij, and the basis."""
+    """A quadratic minimum in coordinates z, w = basis z, in which one step contracts every mode by 1 - rate.
 
-    curvatures: Float[np.ndarray, " d"]
+    The rates are the eigenvalues of Lambda H, eta h_i for a scalar learning rate; ``noise`` is the covariance of the
+    kick that one step gives to z.
+    """
+
+    rates: Float[np.ndarray, " d"]
     noise: Float[np.ndarray, "d d"]
     basis: Float[np.ndarray, "d d"]
 
     @property
     def sums(self) -> Float[np.ndarray, "d d"]:
-        """h_i + h_j, the action of S -> H S + S H."""
-        return np.add.outer(self.curvatures, self.curvatures)
+        """r_i + r_j, the action of the first-order SDE."""
+        return np.add.outer(self.rates, self.rates)
 
     def restore(self, matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
         """Return a matrix of the eigenbasis in the original coordinates, exactly symmetric."""
@@ -27,12 +37,54 @@ class Modes(NamedTuple):
         return (restored + restored.T) / 2
 
 
-def minimum_modes(hessian: ArrayLike, noise_covariance: ArrayLike) -> Modes:
-    """Return the modes of a minimum; raise unless H is positive definite and C a covariance of its size."""
+def minimum_modes(hessian: ArrayLike, noise_covariance: ArrayLike, learning_rate: ArrayLike) -> Modes:
+    """Return the modes of a minimum; raise unless H and Lambda are positive definite and C is a covariance."""
     h = matrices.symmetric("hessian", hessian)
+    root = rate_root(learning_rate, len(h))
     noise = matrices.covariance("noise_covariance", noise_covariance, len(h))
-    curvatures, basis = np.linalg.eigh(h)
+    curvatures = np.linalg.eigvalsh(h)
     if curvatures[0] <= matrices.rank_tolerance(curvatures):
         raise ValueError(f"hessian must be positive definite, got smallest eigenvalue {curvatures[0]:.6g}: along that "
                          "direction no stationary law exists. Restrict it to the directions of positive curvature.")
-    return Modes(curvatures, basis.T @ noise @ basis, basis)
+    rates, basis = np.linalg.eigh(root.T @ h @ root)
+    basis = root @ basis
+    return Modes(rates, basis.T @ noise @ basis, basis)
+
+
+def rate_root(learning_rate: ArrayLike, dim: int) -> Float[np.ndarray, "d d"]:
+    """Return L with L L^T the learning rate, a positive number or a positive definite matrix; raise otherwise."""
+    if np.ndim(learning_rate) == 0:
+        checks.positive("learning_rate", learning_rate)
+        return np.sqrt(float(learning_rate)) * np.eye(dim)  # pyright: ignore[reportArgumentType]
+    rate = matrices.symmetric("learning_rate", learning_rate, dim)
+    eigenvalues = np.linalg.eigvalsh(rate)
+    if eigenvalues[0] <= matrices.rank_tolerance(eigenvalues):
+        raise ValueError("learning_rate must be positive or, as a matrix, positive definite, got smallest eigenvalue "
+                         f"{eigenvalues[0]:.6g}: along that direction nothing moves. Remove it from the problem.")
+    return np.linalg.cholesky(rate)
+
+
+def sgd_operator(rates: Float[np.ndarray, " d"], momentum: float) -> Float[np.ndarray, "d d"]:
+    r"""Return what the exact stationary equation of heavy ball multiplies S_ij with.
+
+    .. math::
+        (1-\beta)(r_i + r_j) - \frac{1+\beta^2}{1-\beta^2}\, r_i r_j + \frac{\beta}{1-\beta^2}\,(r_i^2 + r_j^2)
+    """
+    # The terms of second order, regrouped so that they do not cancel where two rates are close.
+    differences = np.subtract.outer(rates, rates)
+    second_order = momentum * differences**2 - (1 - momentum) ** 2 * np.outer(rates, rates)
+    return (1 - momentum) * np.add.outer(rates, rates) + second_order / (1 - momentum**2)
+
+
+def require_stable_mean(rates: Float[np.ndarray, " d"], learning_rate: ArrayLike, momentum: float) -> None:
+    """Raise unless heavy ball with these rates is stable without noise: r_max < 2 (1 + momentum)."""
+    largest, limit = float(np.max(rates)), 2 * (1 + momentum)
+    if largest < limit:
+        return
+    if np.ndim(learning_rate) == 0:
+        eta = float(learning_rate)  # pyright: ignore[reportArgumentType]
+        raise ValueError(f"learning_rate must be below 2 (1 + momentum) / lambda_max = {limit * eta / largest:.6g}, "
+                         f"got {eta}: beyond it SGD has no stationary law. Lower it.")
+    raise ValueError(f"learning_rate @ hessian must have eigenvalues below 2 (1 + momentum) = {limit:.6g}, got "
+                     f"{largest:.6g}: beyond it SGD has no stationary law. Multiply learning_rate by less than "
+                     f"{limit / largest:.6g}.")

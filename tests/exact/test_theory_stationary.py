@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapunov
+from scipy.optimize import minimize_scalar
 
 from sde_sgd import theory
 
@@ -39,6 +40,79 @@ def test_sgd_solves_its_discrete_lyapunov_equation(momentum, fraction):
     _assert_zero(covariance - joint[:DIM, :DIM], covariance)
     _assert_zero(velocity - eta**2 * joint[DIM:, DIM:], velocity)
     assert np.linalg.eigvalsh(covariance)[0] > 0
+
+
+def _preconditioner(dim=DIM, seed=2):
+    root = np.random.default_rng(seed).normal(size=(dim, dim))
+    return root @ root.T / dim + 0.2 * np.eye(dim)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_a_matrix_learning_rate_that_commutes_with_nothing(dim, momentum):
+    """The stationary equation with matrix rate and momentum, and the recursion that it comes from."""
+    hessian, noise = (matrix[:dim, :dim] for matrix in (HESSIAN, NOISE))
+    rate = _preconditioner(dim)
+    rate *= 0.7 * 2 * (1 + momentum) / np.max(np.linalg.eigvals(rate @ hessian).real)
+    covariance = theory.sgd_stationary_covariance(hessian, noise, rate, momentum)
+    one, drift = np.eye(dim), rate @ hessian
+    step = np.block([[(1 + momentum) * one - drift, -momentum * one], [one, 0 * one]])
+    kick = np.zeros((2 * dim, 2 * dim))
+    kick[:dim, :dim] = rate @ noise @ rate
+    joint = solve_discrete_lyapunov(step, kick)
+    _assert_zero(covariance - joint[:dim, :dim], covariance)
+    displacement = np.hstack([one, -one])
+    velocity = theory.heavy_ball_velocity_covariance(hessian, noise, rate, momentum)
+    _assert_zero(velocity - displacement @ joint @ displacement.T, velocity)
+    b, pair = momentum, drift @ covariance
+    equation = (1 - b) * (pair + pair.T) - (1 + b**2) / (1 - b**2) * pair @ drift.T
+    equation += b / (1 - b**2) * (drift @ pair + (drift @ pair).T) - rate @ noise @ rate
+    _assert_zero(equation, rate @ noise @ rate)
+
+
+def test_a_matrix_learning_rate_in_continuous_time():
+    rate = 0.1 * _preconditioner()
+    drift, kick = rate @ HESSIAN, rate @ NOISE @ rate
+    ou = theory.ou_stationary_covariance(HESSIAN, NOISE, rate, 0.6)
+    _assert_zero(ou - solve_continuous_lyapunov(drift, kick / 0.4), ou)
+    bent = drift + drift @ drift / 2
+    plain = theory.sme2_stationary_covariance(HESSIAN, NOISE, rate)
+    _assert_zero(plain - solve_continuous_lyapunov(bent, kick), plain)
+    corrected = theory.sme2_corrected_stationary_covariance(HESSIAN, NOISE, rate)
+    diffusion = kick + (drift @ kick + kick @ drift.T) / 2
+    _assert_zero(corrected - solve_continuous_lyapunov(bent, diffusion), corrected)
+
+
+@pytest.mark.parametrize("name", ["sgd", "ou", "sme2", "sme2_corrected"])
+def test_a_multiple_of_the_identity_is_a_scalar_rate(name):
+    law = getattr(theory, f"{name}_stationary_covariance")
+    scalar = law(HESSIAN, NOISE, 0.1)
+    _assert_zero(law(HESSIAN, NOISE, 0.1 * np.eye(DIM)) - scalar, scalar)
+
+
+def test_the_posterior_by_a_full_preconditioner():
+    """The rate 2B/N Sigma^-1 makes the first-order SDE sample exp(-N w'Hw/2) exactly; SGD itself overshoots it."""
+    num_examples, batch_size = 50, 4
+    rate = 2 * batch_size / num_examples * np.linalg.inv(NOISE)
+    posterior = np.linalg.inv(num_examples * HESSIAN)
+    ou = theory.ou_stationary_covariance(HESSIAN, NOISE / batch_size, rate)
+    _assert_zero(ou - posterior, posterior)
+    slow = rate / np.max(np.linalg.eigvals(rate @ HESSIAN).real)
+    assert theory.sgd_stationary_covariance(HESSIAN, NOISE, slow)[0, 0] > theory.ou_stationary_covariance(
+        HESSIAN, NOISE, slow)[0, 0]
+
+
+def test_the_scalar_rate_that_is_closest_to_the_posterior():
+    """eta = 2 d B / (N Tr Sigma) minimises the Kullback-Leibler divergence from the posterior."""
+    num_examples, batch_size = 50, 4
+
+    def divergence(log_rate):
+        covariance = theory.ou_stationary_covariance(HESSIAN, NOISE / batch_size, float(np.exp(log_rate)))
+        precision = num_examples * HESSIAN
+        return (np.trace(precision @ covariance) - np.linalg.slogdet(precision @ covariance)[1]) / 2
+
+    best = minimize_scalar(divergence, bounds=(-8.0, 1.0), method="bounded", options={"xatol": 1e-9})
+    assert np.exp(best.x) == pytest.approx(2 * DIM * batch_size / (num_examples * np.trace(NOISE)), rel=1e-6)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -205,3 +279,7 @@ def test_thresholds_are_named():
         theory.matched_ou(hessian, np.eye(2), 0.3)
     with pytest.raises(ValueError, match="momentum must lie in"):
         theory.sgd_stationary_covariance(hessian, np.eye(2), 0.1, 1.0)
+    with pytest.raises(ValueError, match=r"below 2 \(1 \+ momentum\) = 2, got 4:.* by less than 0\.5"):
+        theory.sgd_stationary_covariance(hessian, np.eye(2), np.eye(2))
+    with pytest.raises(ValueError, match="learning_rate must be positive or, as a matrix, positive definite"):
+        theory.sgd_stationary_covariance(hessian, np.eye(2), np.diag([1.0, 0.0]))
