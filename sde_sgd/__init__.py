@@ -3,7 +3,7 @@
 from sde_sgd import analysis, curvature, noise, plotting, problems, processes, results, run, theory
 from sde_sgd._core.random import Draws
 from sde_sgd.configure import configure
-from sde_sgd.noise import EpochShuffle, Gaussian, Isotropic, WithoutReplacement, WithReplacement
+from sde_sgd.noise import EpochShuffle, Gaussian, Isotropic, Stable, WithoutReplacement, WithReplacement
 from sde_sgd.problems import Batch, Problem
 from sde_sgd.processes import (
     SGD,
@@ -12,6 +12,7 @@ from sde_sgd.processes import (
     GradientFlow,
     KineticLangevin,
     Langevin,
+    LevyLangevin,
     MomentumSME,
     OrnsteinUhlenbeck,
     from_optax,
@@ -32,11 +33,13 @@ __all__ = [
     "Isotropic",
     "KineticLangevin",
     "Langevin",
+    "LevyLangevin",
     "Moments",
     "MomentumSME",
     "OrnsteinUhlenbeck",
     "Problem",
     "Snapshots",
+    "Stable",
     "WithReplacement",
     "WithoutReplacement",
     "analysis",

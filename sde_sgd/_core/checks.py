@@ -53,6 +53,13 @@ def in_half_open_unit(name: str, value: Any) -> None:
         raise ValueError(f"{name} must lie in [0, 1), got {number}. Pass 0 for none.")
 
 
+def stable_index(name: str, value: Any) -> None:
+    """Raise unless ``value`` is the index of a symmetric stable law, in (0, 2]."""
+    number = _number(name, value, "a number in (0, 2]")
+    if number is not None and not 0.0 < number <= 2.0:
+        raise ValueError(f"{name} must lie in (0, 2], got {number}. Pass 2 for normal numbers.")
+
+
 def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None, fix: str = "") -> None:
     """Raise unless ``value`` is a whole number in [minimum, maximum]."""
     if _is_traced(value):

@@ -4,6 +4,7 @@ from sde_sgd.noise.base import AbstractGaussianNoise, AbstractMinibatch, Abstrac
 from sde_sgd.noise.gaussian import Gaussian
 from sde_sgd.noise.isotropic import Isotropic
 from sde_sgd.noise.minibatch import EpochShuffle, WithoutReplacement, WithReplacement
+from sde_sgd.noise.stable import Stable
 
 __all__ = [
     "AbstractGaussianNoise",
@@ -12,6 +13,7 @@ __all__ = [
     "EpochShuffle",
     "Gaussian",
     "Isotropic",
+    "Stable",
     "WithReplacement",
     "WithoutReplacement",
 ]

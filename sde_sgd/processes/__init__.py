@@ -4,6 +4,7 @@ from sde_sgd.processes.base import AbstractProcess
 from sde_sgd.processes.from_optax import from_optax
 from sde_sgd.processes.gradient_flow import GradientFlow
 from sde_sgd.processes.langevin import KineticLangevin, Langevin
+from sde_sgd.processes.levy import LevyLangevin
 from sde_sgd.processes.modified_equation import SME
 from sde_sgd.processes.momentum_modified_equation import MomentumSME
 from sde_sgd.processes.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -18,6 +19,7 @@ __all__ = [
     "GradientFlow",
     "KineticLangevin",
     "Langevin",
+    "LevyLangevin",
     "MomentumSME",
     "OrnsteinUhlenbeck",
     "from_optax",

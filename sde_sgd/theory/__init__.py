@@ -15,6 +15,7 @@ from sde_sgd.theory.moment_thresholds import max_moment_learning_rate
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
 from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_moments, sme_moments
+from sde_sgd.theory.multiplicative import batch_curvatures, convergent_learning_rates, lyapunov_exponent
 from sde_sgd.theory.online_regression import RegressionFluctuation, input_noise_regression, online_regression
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import heavy_ball_velocity_covariance, sgd_stationary_covariance
@@ -23,6 +24,13 @@ from sde_sgd.theory.stationary_sde import (
     sme2_corrected_stationary_covariance,
     sme2_stationary_covariance,
 )
+from sde_sgd.theory.student import StudentLaw, decoupled_student_law, matched_student_law, sde_student_law
+from sde_sgd.theory.tails import (
+    empirical_tail_exponent,
+    max_almost_sure_learning_rate,
+    sde_tail_exponent,
+    tail_exponent,
+)
 from sde_sgd.theory.weight_decay import WeightDecay, optimal_weight_decay
 
 __all__ = [
@@ -30,8 +38,13 @@ __all__ = [
     "MatchedOU",
     "Moments",
     "RegressionFluctuation",
+    "StudentLaw",
     "WeightDecay",
     "affine_gradients",
+    "batch_curvatures",
+    "convergent_learning_rates",
+    "decoupled_student_law",
+    "empirical_tail_exponent",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
     "high_dimensional_covariance",
@@ -39,7 +52,10 @@ __all__ = [
     "label_noise_covariance",
     "label_noise_sme_covariance",
     "least_squares",
+    "lyapunov_exponent",
     "matched_ou",
+    "matched_student_law",
+    "max_almost_sure_learning_rate",
     "max_high_dimensional_learning_rate",
     "max_mean_square_learning_rate",
     "max_moment_learning_rate",
@@ -55,10 +71,13 @@ __all__ = [
     "optimal_weight_decay",
     "ou_stationary_covariance",
     "sampling_factor",
+    "sde_student_law",
+    "sde_tail_exponent",
     "sgd_moments",
     "sgd_stationary_covariance",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
     "svag_moments",
+    "tail_exponent",
 ]

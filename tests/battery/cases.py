@@ -74,6 +74,7 @@ PROCESSES = [
     Case("SGD, epochs", lambda lr, b: ss.SGD(lr, ss.EpochShuffle(b))),
     Case("SGD, Gaussian", lambda lr, b: ss.SGD(lr, ss.Gaussian(b))),
     Case("SGD, isotropic", lambda lr, b: ss.SGD(lr, ss.Isotropic(b), momentum=0.5)),
+    Case("SGD, stable", lambda lr, b: ss.SGD(lr, ss.Stable(b, tail_index=1.8))),
     Case("optax constructor",
          lambda lr, b: ss.from_optax(optax.adam, ss.WithReplacement(b), learning_rate=lr, b2=0.99)),
     Case("optax schedule", lambda lr, b: ss.from_optax(ADAM, ss.WithReplacement(b)), clock=lambda lr: 1.0),
@@ -85,6 +86,7 @@ PROCESSES = [
     Case("MomentumSME 2", lambda lr, b: ss.MomentumSME(lr, ss.Isotropic(b), momentum=0.9, order=2, substeps=10),
          clock=lambda lr: lr**0.5),
     Case("Langevin", lambda lr, b: ss.Langevin(lr, temperature=0.1 / b, substeps=3)),
+    Case("Levy Langevin", lambda lr, b: ss.LevyLangevin(lr, tail_index=1.7, scale=0.05 / b, substeps=3)),
     Case("kinetic Langevin", lambda lr, b: ss.KineticLangevin(lr, friction=2.0, temperature=0.1 / b, substeps=3)),
     Case("Ornstein-Uhlenbeck", ornstein_uhlenbeck),
     Case("SVAG", lambda lr, b: ss.SVAG(lr, ss.WithReplacement(b), substeps=4)),
@@ -98,6 +100,7 @@ NOISES = {
     "Gaussian": ss.Gaussian,
     "Gaussian without": lambda b: ss.Gaussian(b, replacement=False),
     "isotropic": ss.Isotropic,
+    "stable of index 2": lambda b: ss.Stable(b, tail_index=2.0),  # the only index with a variance
 }
 
 

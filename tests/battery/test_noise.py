@@ -9,7 +9,7 @@ import pytest
 from cases import NOISES, PROCESSES, QUICKLY, draws, leaves_equal, mixed_problem
 
 import sde_sgd as ss
-from sde_sgd._core.random import Draws, slots_for_bits, slots_for_indices, slots_for_normals
+from sde_sgd._core.random import Draws, slots_for_bits, slots_for_indices, slots_for_normals, slots_for_stable
 from sde_sgd.curvature import noise_trace
 from sde_sgd.noise import minibatch
 from sde_sgd.noise.minibatch import batch_capacity
@@ -192,6 +192,10 @@ class Ledger(Draws):
 
     def normals(self, count, slot=0, dtype=jnp.float32):
         self.note(slot, slots_for_normals(count, dtype))
+        return jnp.zeros(count, dtype)
+
+    def stable(self, count, alpha, slot=0, dtype=jnp.float32):
+        self.note(slot, slots_for_stable(count, dtype))
         return jnp.zeros(count, dtype)
 
     def indices(self, count, maximum, slot=0):
