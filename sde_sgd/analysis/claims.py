@@ -245,11 +245,11 @@ def _shown(value: float, place: float) -> str:
 
 
 def _notes(claims: Sequence[Claim]) -> Iterator[str]:
-    for claim in claims:
-        if claim.note:
-            text = f"{claim.source}, {claim.verdict.value}: {claim.note}"
-            yield from textwrap.wrap(text, WIDTH, subsequent_indent="  ")
-    if any(claim.note for claim in claims):
+    """Yield the notes, each once for a source and a verdict."""
+    noted = dict.fromkeys((claim.source, claim.verdict.value, claim.note) for claim in claims if claim.note)
+    for source, verdict, note in noted:
+        yield from textwrap.wrap(f"{source}, {verdict}: {note}", WIDTH, subsequent_indent="  ")
+    if noted:
         yield ""
 
 

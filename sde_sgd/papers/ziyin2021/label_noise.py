@@ -16,7 +16,8 @@ from sde_sgd.papers.ziyin2021.size import Size
 if TYPE_CHECKING:
     import xarray
 
-RECURSION = "no fourth moment, so judged by the recursion with measured coefficients, not by an ensemble."
+BY_RECURSION = ("by recursion: the fourth moment does not exist and no ensemble could measure the second, so its recursion "
+                "was, from single steps.")
 
 
 class Setting(NamedTuple):
@@ -112,6 +113,11 @@ def _variance(
     return recursion.expectation(lambda point: float(point.second[0, 0]), rate), False
 
 
+def _fluctuation(where: str, source: str, exact: float, found: Measured, ensemble: bool) -> Claim:
+    how = "" if ensemble else " by recursion"
+    return Claim(f"fluctuation{how}; {where}", source, exact, *found, note="" if ensemble else BY_RECURSION)
+
+
 def figure_3_left(size: Size, key: Any) -> Findings:
     """Measure the fluctuation against the batch size at a large learning rate (Fig. 3, left)."""
     variance, rate = 1.5, 1.0
@@ -126,8 +132,7 @@ def figure_3_left(size: Size, key: Any) -> Findings:
                                 1.0, *recursion.growth(rate)))
             continue
         found, ensemble = _variance(data, rate, batch, size, recursion, jax.random.fold_in(own, 1))
-        claims.append(Claim(f"fluctuation; a = 1.5, rate 1, S = {batch}", "Fig. 3 left", exact, *found,
-                            note="" if ensemble else f"S = {batch}: {RECURSION}"))
+        claims.append(_fluctuation(f"a = 1.5, rate 1, S = {batch}", "Fig. 3 left", exact, found, ensemble))
         rows.append((batch, exact, found, ensemble))
         if batch in (16, 30):
             claims += _comparisons(f"a = 1.5, rate 1, S = {batch}", "Fig. 3 left", found, 2 / batch, 1 / (2 * batch))
@@ -143,8 +148,7 @@ def figure_4a(size: Size, key: Any) -> Findings:
     for place, rate in enumerate(FIGURE_4_RATES):
         found, ensemble = _variance(data, rate, batch, size, recursion, jax.random.fold_in(key, place))
         exact = rate / (10 * (2 - 1.2 * rate))
-        claims.append(Claim(f"fluctuation; a = 1, S = 10, rate {rate:g}", "Fig. 4a", exact, *found,
-                            note="" if ensemble else f"rate {rate:g}: {RECURSION}"))
+        claims.append(_fluctuation(f"a = 1, S = 10, rate {rate:g}", "Fig. 4a", exact, found, ensemble))
         rows.append((rate, exact, found, ensemble))
     claims.append(Claim("learning rate at which it diverges; a = 1, S = 10", "Fig. 4a", 5 / 3,
                         *recursion.threshold(1.0, 2.0)))
@@ -184,9 +188,8 @@ def figures_4bc(size: Size, key: Any) -> Findings:
             found = stationary(data, rate, batch, size, own)["fluctuation"]
         else:
             found = _matrix(measured_recursion(data, batch, size, own), rate)
-        claims += [Claim(f"fluctuation along a = {variances[index]:g}; rate 1.5, S = {batch}", source,
-                         exact[index, index], *found.at(index, index),
-                         note="" if batch == 50 or index else f"S = {batch}: {RECURSION}") for index in range(2)]
+        claims += [_fluctuation(f"along a = {variances[index]:g}, rate 1.5, S = {batch}", source, exact[index, index],
+                                found.at(index, index), batch == 50) for index in range(2)]
         matrices.append(found.value)
         exacts.append(exact)
     return Findings(claims, xarray.Dataset(

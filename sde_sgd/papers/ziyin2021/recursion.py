@@ -28,7 +28,16 @@ from sde_sgd.problems import Problem
 from sde_sgd.processes.base import AbstractProcess
 from sde_sgd.run import simulate
 
-_BLOCKS = 64
+BLOCKS = 64
+
+
+def jackknife(statistic: Callable[..., float], *blocks: np.ndarray) -> Measured:
+    """Return a function of block means, with its standard error over the blocks (first axis)."""
+    number = len(blocks[0])
+    means = [block.mean(axis=0) for block in blocks]
+    without = [(number * mean - block) / (number - 1) for mean, block in zip(means, blocks, strict=True)]
+    left_out = np.array([statistic(*parts) for parts in zip(*without, strict=True)])
+    return Measured(statistic(*means), float(np.sqrt((number - 1) * np.mean((left_out - left_out.mean()) ** 2))))
 
 
 class FixedPoint(NamedTuple):
@@ -81,13 +90,8 @@ class Recursion:
     def _jackknife(
         self, statistic: Callable[[np.ndarray], float], learning_rate: float, weight_decay: float
     ) -> Measured:
-        blocks = len(self.gradient)
-        without = [(len(self.gradient) * mean - part) / (blocks - 1) for mean, part in (
-            (self.gradient.mean(axis=0), self.gradient), (self.outer.mean(axis=0), self.outer))]
-        value = statistic(self._step(self.gradient.mean(axis=0), self.outer.mean(axis=0), learning_rate, weight_decay))
-        left_out = np.array([statistic(self._step(*pair, learning_rate, weight_decay))
-                             for pair in zip(*without, strict=True)])
-        return Measured(value, float(np.sqrt((blocks - 1) * np.mean((left_out - left_out.mean()) ** 2))))
+        return jackknife(lambda gradient, outer: statistic(self._step(gradient, outer, learning_rate, weight_decay)),
+                         self.gradient, self.outer)
 
     def _step(self, gradient: np.ndarray, outer: np.ndarray, rate: float, decay: float) -> Float[np.ndarray, "k k"]:
         """Return the matrix that takes the moments (1, w, w w^T) to those one step later."""
@@ -154,15 +158,20 @@ def _params(problem: Problem, params: Array) -> Array:
     return params
 
 
+def gradient_draws(data: FreshData, batch_size: int, starts: np.ndarray, size: Size, key: Array) -> np.ndarray:
+    """Return minibatch gradients at every start, in blocks of independent draws: (blocks, draws, starts, d)."""
+    found = simulate(data.problem(), GradientDraws(FreshBatch(batch_size, data), starts), num_seeds=size.num_lanes,
+                     num_steps=size.num_draws // size.num_lanes, record_every=1, record={"gradient": _params}, key=key,
+                     progress=False)
+    drawn = found.gradient.isel(step=slice(1, None)).values.astype(np.float64)
+    return drawn.reshape(BLOCKS, -1, *starts.shape)
+
+
 def measured_recursion(data: FreshData, batch_size: int, size: Size, key: Array) -> Recursion:
     """Measure the moments of minibatch gradients at enough points to know them everywhere."""
     dim = data.dim
     unit = np.eye(dim)
     pairs = [unit[i] + unit[j] for i in range(dim) for j in range(i)]
     starts = np.stack([np.zeros(dim), *unit, *-unit, *pairs])
-    found = simulate(data.problem(), GradientDraws(FreshBatch(batch_size, data), starts), num_seeds=size.num_lanes,
-                     num_steps=size.num_draws // size.num_lanes, record_every=1, record={"gradient": _params}, key=key,
-                     progress=False)
-    drawn = found.gradient.isel(step=slice(1, None)).values.astype(np.float64)
-    blocks = drawn.reshape(_BLOCKS, -1, len(starts), dim)
+    blocks = gradient_draws(data, batch_size, starts, size, key)
     return Recursion(starts, blocks.mean(axis=1), np.einsum("bnki,bnkj->bkij", blocks, blocks) / blocks.shape[1])
