@@ -8,6 +8,7 @@ from sde_sgd.papers.paper import Findings, Paper
 # Name on the command line -> module, imported when it is asked for. The module holds its `Paper` as PAPER.
 _MODULES = {
     "stability": "sde_sgd.papers.stability",
+    "ziyin2021": "sde_sgd.papers.ziyin2021",
 }
 
 __all__ = ["Findings", "Paper", "load", "names"]
