@@ -17,16 +17,29 @@ from sde_sgd.processes import (
     OrnsteinUhlenbeck,
     from_optax,
 )
-from sde_sgd.run import EnsembleMoments, Histogram, Moments, Snapshots, simulate, sweep
+from sde_sgd.run import (
+    AdaptiveMultilevel,
+    EnsembleMoments,
+    FixedEffort,
+    Histogram,
+    Moments,
+    Snapshots,
+    first_passage,
+    simulate,
+    splitting,
+    sweep,
+)
 
 __all__ = [
     "SGD",
     "SME",
     "SVAG",
+    "AdaptiveMultilevel",
     "Batch",
     "Draws",
     "EnsembleMoments",
     "EpochShuffle",
+    "FixedEffort",
     "Gaussian",
     "GradientFlow",
     "Histogram",
@@ -45,6 +58,7 @@ __all__ = [
     "analysis",
     "configure",
     "curvature",
+    "first_passage",
     "from_optax",
     "noise",
     "plotting",
@@ -53,6 +67,7 @@ __all__ = [
     "results",
     "run",
     "simulate",
+    "splitting",
     "sweep",
     "theory",
 ]

@@ -32,6 +32,13 @@ def _number(name: str, value: Any, expected: str) -> float | None:
     return float(array)
 
 
+def finite(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a finite number."""
+    number = _number(name, value, "a finite number")
+    if number is not None and not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}.")
+
+
 def positive(name: str, value: Any, fix: str = "Pass a number above 0.") -> None:
     """Raise unless ``value`` is a finite number above zero."""
     number = _number(name, value, "a finite positive number")
@@ -51,6 +58,13 @@ def in_half_open_unit(name: str, value: Any) -> None:
     number = _number(name, value, "a number in [0, 1)")
     if number is not None and not 0.0 <= number < 1.0:
         raise ValueError(f"{name} must lie in [0, 1), got {number}. Pass 0 for none.")
+
+
+def in_open_unit(name: str, value: Any) -> None:
+    """Raise unless ``value`` lies in (0, 1)."""
+    number = _number(name, value, "a number in (0, 1)")
+    if number is not None and not 0.0 < number < 1.0:
+        raise ValueError(f"{name} must lie in (0, 1), got {number}. Pass 0.95 for 95 %.")
 
 
 def stable_index(name: str, value: Any) -> None:

@@ -34,6 +34,8 @@ from sde_sgd._core.threefry import threefry2x32
 DYNAMICS = 0
 INITIALISE = 1
 RECORD = 2
+OBSERVE = 3
+SELECT = 4
 
 # JAX derives its own keys and bits from counters whose high word is 0, save in arrays beyond 2**32. Ours is not, so a
 # user may draw from the root key with `jax.random` without meeting our streams.
@@ -60,7 +62,7 @@ def lane_key(
     step_high
         The high word of the step, for runs beyond ``2**32`` steps.
     purpose
-        Which of the lane's independent streams: `DYNAMICS`, `INITIALISE`, `RECORD`.
+        Which of the lane's independent streams: `DYNAMICS`, `INITIALISE`, `RECORD`, `OBSERVE`, `SELECT`.
 
     Returns
     -------

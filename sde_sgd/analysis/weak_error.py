@@ -240,9 +240,7 @@ def _check_options(tolerance: float | None, relative_tolerance: float | None, co
     for name, value in (("tolerance", tolerance), ("relative_tolerance", relative_tolerance)):
         if value is not None:
             checks.positive(name, value)
-    checks.positive("confidence", confidence)
-    if confidence >= 1:
-        raise ValueError(f"confidence must lie in (0, 1), got {confidence}. Pass 0.95 for 95 %.")
+    checks.in_open_unit("confidence", confidence)
 
 
 def _check_equal_time(errors: "xarray.Dataset") -> None:

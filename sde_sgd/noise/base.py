@@ -95,6 +95,10 @@ class AbstractGaussianNoise(AbstractNoise):
     def fluctuation(self, problem: Problem, params: PyTree, draws: Draws, slot: Any) -> PyTree:
         """Return the fluctuation alone: mean zero, the covariance of one gradient."""
 
+    @abc.abstractmethod
+    def variance_along(self, problem: Problem, params: PyTree, direction: PyTree) -> Array:
+        """Return the variance of the fluctuation's inner product with ``direction``, a pytree like the params."""
+
     def init(self) -> PyTree:
         """Return the empty sampler: draws are independent."""
         return ()

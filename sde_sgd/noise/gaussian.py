@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -62,3 +63,8 @@ class Gaussian(AbstractGaussianNoise):
     def fluctuation(self, problem: Problem, params: PyTree, draws: Draws, slot: Any) -> PyTree:
         """Return the fluctuation alone."""
         return problem.gradient(params, self.centred_weights(problem, params, draws, slot))
+
+    def variance_along(self, problem: Problem, params: PyTree, direction: PyTree) -> Array:
+        """Return phi times the variance, over the examples, of their gradients' component along ``direction``."""
+        _, components = jax.jvp(problem.example_losses, (params,), (direction,))
+        return self.factor(problem) * jnp.var(components)

@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from sde_sgd._core import tree
 from sde_sgd._core.random import Draws
@@ -53,3 +53,8 @@ class Isotropic(AbstractGaussianNoise):
         """Return the fluctuation alone."""
         total = noise_trace(problem, params) * self.factor(problem)
         return tree.scale(jnp.sqrt(total / tree.size(params)), normal_like(draws, params, slot))
+
+    def variance_along(self, problem: Problem, params: PyTree, direction: PyTree) -> Array:
+        """Return the variance in any direction of unit length times the squared length of ``direction``."""
+        total = noise_trace(problem, params) * self.factor(problem)
+        return total / tree.size(params) * tree.squared_norm(direction)

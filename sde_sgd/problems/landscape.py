@@ -47,7 +47,7 @@ class Constant:
         return hash(self._value)
 
 
-def potential(function: Callable[[PyTree], Array], *, start: Any) -> Problem:
+def potential(function: Callable[[PyTree], Any], *, start: Any, minimum: Any = None, saddle: Any = None) -> Problem:
     """Make a problem of one example from a bare potential U(params).
 
     Parameters
@@ -56,11 +56,20 @@ def potential(function: Callable[[PyTree], Array], *, start: Any) -> Problem:
         ``U(params) -> scalar``. Pass the same function object again to reuse compiled programs.
     start
         Where every seed starts: a number, an array or a pytree of floating-point arrays.
+    minimum, saddle
+        Facts about U, where they are known: the minimum of the basin and the saddle over which it is left. Of the
+        structure of ``start``, to whose dtype they are converted.
+
+    Returns
+    -------
+    Problem
+        With the facts, and ``function`` as its ``potential``.
 
     Raises
     ------
     TypeError, ValueError
-        If ``function`` cannot be called, does not return a scalar, or ``start`` is not floating-point.
+        If ``function`` cannot be called, does not return a scalar, ``start`` is not floating-point, or a fact has other
+        shapes than ``start``.
 
     Examples
     --------
@@ -74,4 +83,16 @@ def potential(function: Callable[[PyTree], Array], *, start: Any) -> Problem:
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf) if hasattr(leaf, "dtype") else jnp.asarray(leaf, jnp.float32),
                           start)
     checks.floating_params(params)
-    return Problem(example_loss=_Landscape(function), data=jnp.zeros((1,), jnp.float32), init=Constant(params))
+    return Problem(example_loss=_Landscape(function), data=jnp.zeros((1,), jnp.float32), init=Constant(params),
+                   minimum=_fact("minimum", minimum, params), saddle=_fact("saddle", saddle, params),
+                   potential=function)
+
+
+def _fact(name: str, value: Any, params: PyTree) -> PyTree:
+    """Return ``value`` in the dtypes of ``params``; raise if its shapes are others."""
+    if value is None:
+        return None
+    shapes, wanted = (jax.tree.map(jnp.shape, tree) for tree in (value, params))
+    if shapes != wanted:
+        raise ValueError(f"{name} must have the shapes of start, {wanted}, got {shapes}.")
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), value, params)

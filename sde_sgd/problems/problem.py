@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from sde_sgd._core import checks
@@ -44,11 +45,17 @@ class Problem(eqx.Module):
         ``init(key) -> params``: the start of one seed, a pytree of floating-point arrays.
     minimum
         A minimiser of the risk, where it is known.
+    saddle
+        The saddle over which the minimum is left, where it is known.
+    potential
+        The risk as a function of the params alone, where it has a closed form. Works on JAX arrays and, in float64, on
+        NumPy arrays, so that theory can use it; axes in front of those of the params are kept.
 
     Raises
     ------
     TypeError
-        If ``example_loss`` or ``init`` cannot be called, or ``init`` returns arrays that are not floating-point.
+        If ``example_loss``, ``init`` or ``potential`` cannot be called, or ``init`` returns arrays that are not
+        floating-point.
     ValueError
         If ``data`` is empty, its leading axes disagree, or the loss of one example is not a scalar.
 
@@ -65,9 +72,11 @@ class Problem(eqx.Module):
     data: PyTree = eqx.field(converter=lambda data: jax.tree.map(jnp.asarray, data), kw_only=True)
     init: Callable[[Array], PyTree] = eqx.field(static=True, kw_only=True)
     minimum: PyTree | None = eqx.field(default=None, kw_only=True)
+    saddle: PyTree | None = eqx.field(default=None, kw_only=True)
+    potential: Callable[[PyTree], Any] | None = eqx.field(static=True, default=None, kw_only=True)
 
     def __check_init__(self):
-        for name in ("example_loss", "init"):
+        for name in ("example_loss", "init", *(() if self.potential is None else ("potential",))):
             if not callable(getattr(self, name)):
                 got = getattr(self, name)
                 raise TypeError(f"{name} must be callable, got {got!r} of type {type(got).__name__}.")
@@ -83,6 +92,16 @@ class Problem(eqx.Module):
     def num_examples(self) -> int:
         """The number N of examples."""
         return jax.tree.leaves(self.data)[0].shape[0]
+
+    @property
+    def barrier(self) -> float | None:
+        """The risk at the saddle less that at the minimum, in float64 with a `potential`; None if a fact is missing."""
+        if self.minimum is None or self.saddle is None:
+            return None
+        if self.potential is None:
+            return float(self.loss(self.saddle) - self.loss(self.minimum))
+        saddle, minimum = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (self.saddle, self.minimum))
+        return float(self.potential(saddle) - self.potential(minimum))
 
     def example_losses(self, params: PyTree) -> Float[Array, " num_examples"]:
         """Return the loss of every example."""

@@ -1,6 +1,6 @@
 """Floor 3: one update rule per file, discrete or continuous in time."""
 
-from sde_sgd.processes.base import AbstractProcess
+from sde_sgd.processes.base import AbstractDiffusion, AbstractProcess
 from sde_sgd.processes.from_optax import from_optax
 from sde_sgd.processes.gradient_flow import GradientFlow
 from sde_sgd.processes.langevin import KineticLangevin, Langevin
@@ -15,6 +15,7 @@ __all__ = [
     "SGD",
     "SME",
     "SVAG",
+    "AbstractDiffusion",
     "AbstractProcess",
     "GradientFlow",
     "KineticLangevin",

@@ -5,8 +5,9 @@ import warnings
 from typing import Any, Protocol
 
 import equinox as eqx
+import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from sde_sgd._core.random import Draws
 from sde_sgd.problems.problem import Problem
@@ -46,6 +47,32 @@ class AbstractProcess(eqx.Module):
     @abc.abstractmethod
     def step(self, problem: Problem, state: Any, draws: Draws) -> Any:
         """Return the state one step later; all randomness comes from ``draws``, the lane's address at this step."""
+
+
+class AbstractDiffusion(AbstractProcess):
+    """A continuous-time model, integrated by ``substeps`` substeps in one step.
+
+    A substep is the smallest piece of its path that is seen, so that an event between two iterates can be looked for.
+    """
+
+    substeps: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def substep(self, problem: Problem, state: Any, draws: Draws, index: Any) -> Any:
+        """Return the state one substep later; ``index`` counts the substeps of the step that ``draws`` belongs to."""
+
+    @abc.abstractmethod
+    def variance(self, problem: Problem, state: Any, direction: PyTree) -> Array:
+        """Return the variance that the noise of one substep gives to the params' component along ``direction``.
+
+        ``direction`` is like the params and need not have unit length; to leading order in the substep.
+        """
+
+    def step(self, problem: Problem, state: Any, draws: Draws) -> Any:
+        """Return the state one step later."""
+        if self.substeps == 1:
+            return self.substep(problem, state, draws, 0)
+        return jax.lax.fori_loop(0, self.substeps, lambda index, now: self.substep(problem, now, draws, index), state)
 
 
 def hyperparameter(value: Any) -> Any:

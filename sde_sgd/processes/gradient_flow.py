@@ -4,12 +4,13 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks, tree
 from sde_sgd._core.random import Draws
-from sde_sgd.problems.problem import Problem
-from sde_sgd.processes.base import AbstractProcess, hyperparameter
+from sde_sgd.problems.problem import Problem, float_dtype
+from sde_sgd.processes.base import AbstractDiffusion, hyperparameter
 
 
 class FlowState(NamedTuple):
@@ -18,7 +19,7 @@ class FlowState(NamedTuple):
     params: PyTree
 
 
-class GradientFlow(AbstractProcess):
+class GradientFlow(AbstractDiffusion):
     r"""The deterministic flow of the risk.
 
     .. math:: \dot X_t = -\nabla f(X_t), \qquad t = k\,\eta
@@ -41,7 +42,7 @@ class GradientFlow(AbstractProcess):
     """
 
     learning_rate: Any = eqx.field(converter=hyperparameter)
-    substeps: int = eqx.field(static=True, default=1)
+    substeps: int = eqx.field(static=True, kw_only=True, default=1)
 
     def __check_init__(self):
         checks.positive("learning_rate", self.learning_rate)
@@ -59,16 +60,17 @@ class GradientFlow(AbstractProcess):
         """Return the state that starts from ``params``."""
         return FlowState(params)
 
-    def step(self, problem: Problem, state: FlowState, draws: Draws) -> FlowState:
-        """Return the state one learning rate of time later."""
+    def substep(self, problem: Problem, state: FlowState, draws: Draws, index: Any) -> FlowState:
+        """Return the state one Runge-Kutta step later."""
         dt = self.learning_rate / self.substeps
+        params = state.params
+        slope1 = problem.gradient(params)
+        slope2 = problem.gradient(tree.axpy(-dt / 2, slope1, params))
+        slope3 = problem.gradient(tree.axpy(-dt / 2, slope2, params))
+        slope4 = problem.gradient(tree.axpy(-dt, slope3, params))
+        mean = jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, slope1, slope2, slope3, slope4)
+        return FlowState(tree.axpy(-dt, mean, params))
 
-        def substep(_: Any, params: PyTree) -> PyTree:
-            slope1 = problem.gradient(params)
-            slope2 = problem.gradient(tree.axpy(-dt / 2, slope1, params))
-            slope3 = problem.gradient(tree.axpy(-dt / 2, slope2, params))
-            slope4 = problem.gradient(tree.axpy(-dt, slope3, params))
-            mean = jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, slope1, slope2, slope3, slope4)
-            return tree.axpy(-dt, mean, params)
-
-        return FlowState(jax.lax.fori_loop(0, self.substeps, substep, state.params))
+    def variance(self, problem: Problem, state: FlowState, direction: PyTree) -> Array:
+        """Return zero: there is no noise."""
+        return jnp.zeros((), float_dtype(direction))

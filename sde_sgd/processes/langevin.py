@@ -3,19 +3,18 @@
 from typing import Any, NamedTuple, Self
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks, tree
 from sde_sgd._core.random import Draws
 from sde_sgd._core.random_tree import normal_like, slots_for_normal_like
-from sde_sgd.problems.problem import Problem
-from sde_sgd.processes.base import AbstractProcess, hyperparameter
+from sde_sgd.problems.problem import Problem, float_dtype
+from sde_sgd.processes.base import AbstractDiffusion, hyperparameter
 from sde_sgd.processes.gradient_flow import FlowState
 
 
-class Langevin(AbstractProcess):
+class Langevin(AbstractDiffusion):
     r"""Overdamped Langevin dynamics, which samples :math:`\exp(-f/T)`.
 
     .. math:: dX_t = -\nabla f(X_t)\,dt + \sqrt{2T}\,dW_t
@@ -59,20 +58,17 @@ class Langevin(AbstractProcess):
         """Return the state that starts from ``params``."""
         return FlowState(params)
 
-    def step(self, problem: Problem, state: FlowState, draws: Draws) -> FlowState:
-        """Return the state one learning rate of time later."""
+    def substep(self, problem: Problem, state: FlowState, draws: Draws, index: Any) -> FlowState:
+        """Return the state one Euler-Maruyama step later."""
         dt = self.learning_rate / self.substeps
         amplitude = jnp.sqrt(2 * self.temperature * dt)
-        slots = slots_for_normal_like(state.params)
+        slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(slots_for_normal_like(state.params))
+        moved = tree.axpy(-dt, problem.gradient(state.params), state.params)
+        return FlowState(tree.axpy(amplitude, normal_like(draws, state.params, slot), moved))
 
-        def body(index: Any, params: PyTree) -> PyTree:
-            slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(slots)
-            moved = tree.axpy(-dt, problem.gradient(params), params)
-            return tree.axpy(amplitude, normal_like(draws, params, slot), moved)
-
-        if self.substeps == 1:
-            return FlowState(body(0, state.params))
-        return FlowState(jax.lax.fori_loop(0, self.substeps, body, state.params))
+    def variance(self, problem: Problem, state: FlowState, direction: PyTree) -> Array:
+        """Return 2 T dt times the squared length of ``direction``."""
+        return 2 * self.temperature * self.learning_rate / self.substeps * tree.squared_norm(direction)
 
 
 class KineticLangevinState(NamedTuple):
@@ -83,7 +79,7 @@ class KineticLangevinState(NamedTuple):
     gradient: PyTree
 
 
-class KineticLangevin(AbstractProcess):
+class KineticLangevin(AbstractDiffusion):
     r"""Kinetic (underdamped) Langevin dynamics of unit mass, which samples :math:`\exp(-(f + |v|^2/2)/T)`.
 
     .. math:: dX = V\,dt, \qquad dV = -(\gamma V + \nabla f(X))\,dt + \sqrt{2\gamma T}\,dW
@@ -148,22 +144,21 @@ class KineticLangevin(AbstractProcess):
         """Return the state that starts from ``params`` at rest."""
         return KineticLangevinState(params, tree.zeros_like(params), problem.gradient(params))
 
-    def step(self, problem: Problem, state: KineticLangevinState, draws: Draws) -> KineticLangevinState:
-        """Return the state one learning rate of time later."""
+    def substep(
+        self, problem: Problem, state: KineticLangevinState, draws: Draws, index: Any
+    ) -> KineticLangevinState:
+        """Return the state one BAOAB step later."""
         dt = self.learning_rate / self.substeps
         decay = jnp.exp(-self.friction * dt)
         amplitude = jnp.sqrt(-self.temperature * jnp.expm1(-2 * self.friction * dt))
-        slots = slots_for_normal_like(state.params)
+        slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(slots_for_normal_like(state.params))
+        velocity = tree.axpy(-dt / 2, state.gradient, state.velocity)
+        params = tree.axpy(dt / 2, velocity, state.params)
+        velocity = tree.axpy(amplitude, normal_like(draws, velocity, slot), tree.scale(decay, velocity))
+        params = tree.axpy(dt / 2, velocity, params)
+        gradient = problem.gradient(params)
+        return KineticLangevinState(params, tree.axpy(-dt / 2, gradient, velocity), gradient)
 
-        def body(index: Any, now: KineticLangevinState) -> KineticLangevinState:
-            slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(slots)
-            velocity = tree.axpy(-dt / 2, now.gradient, now.velocity)
-            params = tree.axpy(dt / 2, velocity, now.params)
-            velocity = tree.axpy(amplitude, normal_like(draws, velocity, slot), tree.scale(decay, velocity))
-            params = tree.axpy(dt / 2, velocity, params)
-            gradient = problem.gradient(params)
-            return KineticLangevinState(params, tree.axpy(-dt / 2, gradient, velocity), gradient)
-
-        if self.substeps == 1:
-            return body(0, state)
-        return jax.lax.fori_loop(0, self.substeps, body, state)
+    def variance(self, problem: Problem, state: KineticLangevinState, direction: PyTree) -> Array:
+        """Return zero: the noise moves the velocity, and the path of the params is smooth."""
+        return jnp.zeros((), float_dtype(direction))

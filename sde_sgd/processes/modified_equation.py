@@ -3,20 +3,19 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks, tree
 from sde_sgd._core.random import Draws
 from sde_sgd.noise import AbstractGaussianNoise
 from sde_sgd.problems.problem import Problem
-from sde_sgd.processes.base import AbstractProcess, hyperparameter, warn_if_coarse
+from sde_sgd.processes.base import AbstractDiffusion, hyperparameter, warn_if_coarse
 from sde_sgd.processes.gradient_flow import FlowState
 from sde_sgd.processes.sgd import check_noise
 
 
-class SME(AbstractProcess):
+class SME(AbstractDiffusion):
     r"""The stochastic modified equation of SGD, an Ito equation.
 
     .. math::
@@ -82,17 +81,17 @@ class SME(AbstractProcess):
         """Return the state that starts from ``params``."""
         return FlowState(params)
 
-    def step(self, problem: Problem, state: FlowState, draws: Draws) -> FlowState:
-        """Return the state one learning rate of time later."""
+    def substep(self, problem: Problem, state: FlowState, draws: Draws, index: Any) -> FlowState:
+        """Return the state one Euler-Maruyama step later."""
         dt = self.learning_rate / self.substeps
-        slots = self.noise.num_slots(problem, state.params)
-        substep = self._first_order if self.order == 1 else self._second_order
+        slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(self.noise.num_slots(problem, state.params))
+        slope = self._first_order if self.order == 1 else self._second_order
+        return FlowState(tree.axpy(-dt, slope(problem, state.params, draws, slot), state.params))
 
-        def body(index: Any, params: PyTree) -> PyTree:
-            slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(slots)
-            return tree.axpy(-dt, substep(problem, params, draws, slot), params)
-
-        return FlowState(jax.lax.fori_loop(0, self.substeps, body, state.params))
+    def variance(self, problem: Problem, state: FlowState, direction: PyTree) -> Array:
+        """Return eta dt times the variance of one noisy gradient along ``direction``."""
+        dt = self.learning_rate / self.substeps
+        return self.learning_rate * dt * self.noise.variance_along(problem, state.params, direction)
 
     # The noise of one substep is sqrt(eta dt) Sigma_phi^(1/2) xi = dt * sqrt(substeps) * Sigma_phi^(1/2) xi.
 

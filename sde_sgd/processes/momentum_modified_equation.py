@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks, tree
 from sde_sgd._core.random import Draws
 from sde_sgd.noise import AbstractGaussianNoise
-from sde_sgd.problems.problem import Problem
-from sde_sgd.processes.base import AbstractProcess, hyperparameter, warn_if_coarse
+from sde_sgd.problems.problem import Problem, float_dtype
+from sde_sgd.processes.base import AbstractDiffusion, hyperparameter, warn_if_coarse
 from sde_sgd.processes.sgd import check_noise
 
 
@@ -22,7 +22,7 @@ class KineticState(NamedTuple):
     velocity: PyTree
 
 
-class MomentumSME(AbstractProcess):
+class MomentumSME(AbstractDiffusion):
     r"""The stochastic modified equation of heavy-ball SGD, an Ito equation for position and velocity.
 
     With :math:`h = \sqrt\eta`, friction :math:`\mu = (1-\beta)/h` and time :math:`t = k h`:
@@ -86,21 +86,20 @@ class MomentumSME(AbstractProcess):
         """Return the state that starts from ``params`` at rest."""
         return KineticState(params, tree.zeros_like(params))
 
-    def step(self, problem: Problem, state: KineticState, draws: Draws) -> KineticState:
-        """Return the state sqrt(learning_rate) of time later."""
+    def substep(self, problem: Problem, state: KineticState, draws: Draws, index: Any) -> KineticState:
+        """Return the state one step of the integrator later."""
         h = self.learning_rate**0.5
         dt = h / self.substeps
-        slots = self.noise.num_slots(problem, state.params)
+        slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(self.noise.num_slots(problem, state.params))
+        kick = tree.scale(-((h * dt) ** 0.5), self.noise.fluctuation(problem, state.params, draws, slot))
+        slope = self._drift(problem, state, h)
+        ahead = _kicked(tree.axpy(dt, slope, state), kick)
+        mean_slope = tree.scale(0.5, tree.axpy(1.0, self._drift(problem, ahead, h), slope))
+        return _kicked(tree.axpy(dt, mean_slope, state), kick)
 
-        def body(index: Any, now: KineticState) -> KineticState:
-            slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(slots)
-            kick = tree.scale(-((h * dt) ** 0.5), self.noise.fluctuation(problem, now.params, draws, slot))
-            slope = self._drift(problem, now, h)
-            ahead = _kicked(tree.axpy(dt, slope, now), kick)
-            mean_slope = tree.scale(0.5, tree.axpy(1.0, self._drift(problem, ahead, h), slope))
-            return _kicked(tree.axpy(dt, mean_slope, now), kick)
-
-        return jax.lax.fori_loop(0, self.substeps, body, state)
+    def variance(self, problem: Problem, state: KineticState, direction: PyTree) -> Array:
+        """Return zero: the noise moves the velocity, and the path of the params is smooth."""
+        return jnp.zeros((), float_dtype(direction))
 
     def _drift(self, problem: Problem, state: KineticState, h: Any) -> KineticState:
         """Return the rates of change of position and velocity, without noise."""

@@ -141,17 +141,25 @@ def check_problem(problem: Any) -> None:
 
 def check_params(problem: Problem, params: Any) -> PyTree:
     """Return ``params`` as arrays; raise unless they fit the problem and are finite. None passes."""
-    if params is None:
-        return None
+    return None if params is None else check_start(problem, params, None)[0]
+
+
+def check_start(problem: Problem, params: Any, num_runs: int | None) -> tuple[PyTree, bool]:
+    """Return ``params`` as arrays, and whether they are one start for each of ``num_runs`` runs; raise unless they fit.
+
+    With ``num_runs`` None they must be one start for all.
+    """
     params = jax.tree.map(jax.numpy.asarray, params)
     checks.floating_params(params)
     expected = jax.eval_shape(problem.init, jax.random.key(0))
     wanted, got = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (expected, params))
-    if wanted != got:
-        raise ValueError(f"params must have the shapes of problem.init(key), {wanted}, got {got}.")
+    each = jax.tree.map(lambda leaf: (num_runs, *leaf.shape), expected)
+    if got != wanted and (num_runs is None or got != each):
+        also = "" if num_runs is None else f" or, for a start of each run, {each}"
+        raise ValueError(f"params must have the shapes of problem.init(key), {wanted}{also}, got {got}.")
     if not all(bool(jax.numpy.all(jax.numpy.isfinite(leaf))) for leaf in jax.tree.leaves(params)):
         raise ValueError("params hold NaN or infinite values. Start from finite params.")
-    return params
+    return params, got != wanted
 
 
 def sort_quantities(

@@ -1,7 +1,6 @@
 """The host loop: lanes cut into tiles, tiles advanced chunk by chunk, records gathered on the way."""
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from jaxtyping import PyTree
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import clock_for
+from sde_sgd.run.pace import Pace
 from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_records, start
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.statistics import Gatherer, joined
@@ -20,9 +20,7 @@ from sde_sgd.run.tiles import LANES, lane_mesh, padded, tile_size
 
 Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
-_CHUNK_SECONDS = 0.5  # about how often a call ends, so that the bar moves and an interrupt is heard
 _FIRST_CHUNK_STEPS = 256
-_MOST_CHUNK_STEPS = 2**31
 _RECORD_BUFFER_BYTES = 2**22
 
 
@@ -75,7 +73,7 @@ def run_cells(
     """
     run, shapes = _prepare(problem, processes[0], schedule, quantities, params, key)
     store = _Store(quantities, shapes, len(processes), num_seeds, schedule.num_records)
-    pace = _Pace()
+    pace = Pace(_FIRST_CHUNK_STEPS)
     num_lanes = len(processes) * num_seeds
     group = run.mesh.size * run.tile
     for begin in range(0, num_lanes, group):
@@ -118,7 +116,7 @@ def _run_group(
     cells: np.ndarray,
     seeds: np.ndarray,
     store: "_Store",
-    pace: "_Pace",
+    pace: Pace,
     report: Callable[[float], None],
 ) -> None:
     """Take one tile a device from start to end."""
@@ -139,7 +137,7 @@ def _run_group(
     store.finish(cells, seeds, carry)
 
 
-def _calls(run: Run, pace: "_Pace") -> Iterator[Call]:
+def _calls(run: Run, pace: Pace) -> Iterator[Call]:
     """Yield the calls of a run: the record of the start, then chunks that take about equally long."""
     yield Call(0, 1, 0, 0)
     interval, last = run.schedule.record_every, run.schedule.num_records
@@ -161,29 +159,16 @@ def _calls(run: Run, pace: "_Pace") -> Iterator[Call]:
         record += 1
 
 
-def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call, pace: "_Pace") -> tuple[Carry, np.ndarray, Any]:
+def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call, pace: Pace) -> tuple[Carry, np.ndarray, Any]:
     event_steps = math.gcd(call.length, *(every for every, _ in run.cadence.values())) if run.cadence else call.length
     emit = call.record is not None
     clock = clock_for(call.step, call.num_intervals, call.length, max(event_steps, 1), emit, run.cadence)
-    begin = time.monotonic()
-    carry, survived, rows = advance(
-        run.problem, run.quantities, lanes, run.root, carry, clock, mesh=run.mesh, rows=run.rows
-    )
-    survived = np.asarray(survived).reshape(-1).astype(np.int64)  # waits for the call to end
-    pace.learn(call.num_steps, time.monotonic() - begin)
+    with pace.timed(call.num_steps):
+        carry, survived, rows = advance(
+            run.problem, run.quantities, lanes, run.root, carry, clock, mesh=run.mesh, rows=run.rows
+        )
+        survived = np.asarray(survived).reshape(-1).astype(np.int64)  # waits for the call to end
     return carry, survived, rows
-
-
-class _Pace:
-    """How many steps the next call may make, learnt from the last. It decides no bits, only when a call ends."""
-
-    def __init__(self):
-        self.steps = _FIRST_CHUNK_STEPS
-
-    def learn(self, num_steps: int, seconds: float) -> None:
-        if num_steps:
-            growth = min(_CHUNK_SECONDS / max(seconds, 1e-6), 4.0)
-            self.steps = min(max(int(num_steps * growth), 1), _MOST_CHUNK_STEPS)
 
 
 class _Store:

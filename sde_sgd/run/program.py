@@ -7,7 +7,6 @@ process and the recorded quantities decides compilation.
 import functools
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
@@ -17,6 +16,7 @@ from sde_sgd._core import tree
 from sde_sgd._core.random import DYNAMICS, INITIALISE, RECORD, Draws, lane_key
 from sde_sgd.problems.problem import Problem
 from sde_sgd.run.clock import Clock, add64
+from sde_sgd.run.motion import computed_once
 from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, evaluate
 from sde_sgd.run.tiles import LANES
 
@@ -200,13 +200,10 @@ class _Tile:
     ) -> tuple[PyTree, Array]:
         """Move one lane by one step and count the steps after which it was finite.
 
-        What is not finite stays so, hence nothing needs to be frozen. The barrier keeps XLA from computing the step
-        once for the params and again for the count.
+        What is not finite stays so, hence nothing needs to be frozen.
         """
-        new = process.step(self.problem, state, Draws(key, step))
-        params = jax.lax.optimization_barrier(new.params)
-        finite = tree.all_finite(params).astype(jnp.uint32)
-        return eqx.tree_at(lambda state: state.params, new, params), survived + finite
+        new = computed_once(process.step(self.problem, state, Draws(key, step)))
+        return new, survived + tree.all_finite(new.params).astype(jnp.uint32)
 
     def draws(self, clock: Clock, made: Array) -> Draws:
         """Return the draws for recording at this step, a lane axis on the key."""

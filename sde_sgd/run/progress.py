@@ -1,4 +1,4 @@
-"""One progress bar for a long run: what is done, its rate and the time left. Silent unless on a terminal."""
+"""One progress bar for a long run: lane-steps done, their rate and the time left. Silent unless on a terminal."""
 
 import contextlib
 import sys
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def progress_bar(
-    total: float, description: str, show: bool | None, unit: str = "lane-steps"
+    total: float | None, description: str, show: bool | None, unit: str = "lane-steps"
 ) -> Iterator[Callable[[float], None]]:
-    """Yield a function that is told how much was done.
+    """Yield a function that is told how many units of work were done.
 
     Parameters
     ----------
     total
-        How much there is to do.
+        Units of the whole run; None: not known.
     description
         What runs.
     show
@@ -33,7 +33,8 @@ def progress_bar(
 
     class Rate(ProgressColumn):
         def render(self, task):
-            return Text(f"{_short(task.completed)}/{_short(task.total or 0)} {unit}, {_short(task.speed or 0)}/s")
+            of_all = "" if task.total is None else f"/{_short(task.total)}"
+            return Text(f"{_short(task.completed)}{of_all} {unit}, {_short(task.speed or 0)}/s")
 
     columns = (TextColumn("{task.description}"), BarColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

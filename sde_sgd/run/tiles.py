@@ -16,16 +16,17 @@ from sde_sgd.problems.problem import Problem
 LANES = "lanes"
 
 
-def tile_size(problem: Problem, params: Any) -> int:
-    """Return the number of lanes in a tile: a function of the problem's shapes and the kind of device alone.
+def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> int:
+    """Return the number of lanes in a tile: a function of the problem's shapes and the kinds of run and device alone.
 
     A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles; with
-    data, a short tile keeps the params and the gathered rows in the cache.
+    data, a short tile keeps the params and the gathered rows in the cache. Where lanes leave one by one, the last of
+    them keep a whole tile busy, and shorter ones waste less.
     """
     bare = problem.num_examples == 1 and tree.size(params) <= 64
     if jax.default_backend() == "cpu":
-        return 2048 if bare else 64
-    return 2**17 if bare else 2**10
+        return (128 if lanes_leave else 2048) if bare else 64
+    return (2**14 if lanes_leave else 2**17) if bare else 2**10
 
 
 def lane_mesh() -> Mesh:

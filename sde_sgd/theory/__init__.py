@@ -1,13 +1,32 @@
 """Closed forms in float64 on the host: what a simulation should find, without running it."""
 
-from sde_sgd.theory.affine_gradients import AffineGradients, affine_gradients, least_squares, sampling_factor
+from sde_sgd.theory.affine_gradients import AbstractAffineGradients, AffineGradients, affine_gradients, sampling_factor
+from sde_sgd.theory.alignment import (
+    directional_alignment,
+    loss_alignment,
+    max_stable_hessian_norm,
+    online_noise_covariance,
+)
+from sde_sgd.theory.chain import Loop, SGDChain
+from sde_sgd.theory.critical_points import CriticalPoint, find_minimum, find_saddle
+from sde_sgd.theory.equilibrium import occupation, relaxation_rate, stationary_density
+from sde_sgd.theory.escape_directions import EscapeDirection, escape_direction, online_escape_direction
+from sde_sgd.theory.first_passage import (
+    exit_probability,
+    first_passage_moments,
+    mean_exit_time,
+    mean_first_passage_time,
+)
 from sde_sgd.theory.high_dimensional import high_dimensional_covariance, max_high_dimensional_learning_rate
+from sde_sgd.theory.kramers import eyring_kramers_time, kramers_correction, kramers_time
 from sde_sgd.theory.label_noise import (
     label_noise_covariance,
     label_noise_sme_covariance,
     max_online_learning_rate,
     natural_gradient_covariance,
 )
+from sde_sgd.theory.least_squares import LeastSquares, least_squares
+from sde_sgd.theory.limit_covariance import sgd_limit_covariance
 from sde_sgd.theory.matched_ou import MatchedOU, matched_ou
 from sde_sgd.theory.minima import minimum_covariance, minimum_noise_covariance
 from sde_sgd.theory.moment_maps import Moments
@@ -16,7 +35,16 @@ from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
 from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_moments, sme_moments
 from sde_sgd.theory.multiplicative import batch_curvatures, convergent_learning_rates, lyapunov_exponent
+from sde_sgd.theory.noise_laws import (
+    NoiseLaw,
+    empirical_noise,
+    exponential_noise,
+    gaussian_noise,
+    laplace_noise,
+    uniform_noise,
+)
 from sde_sgd.theory.online_regression import RegressionFluctuation, input_noise_regression, online_regression
+from sde_sgd.theory.prediction import Prediction
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import heavy_ball_velocity_covariance, sgd_stationary_covariance
 from sde_sgd.theory.stationary_sde import (
@@ -34,24 +62,46 @@ from sde_sgd.theory.tails import (
 from sde_sgd.theory.weight_decay import WeightDecay, optimal_weight_decay
 
 __all__ = [
+    "AbstractAffineGradients",
     "AffineGradients",
+    "CriticalPoint",
+    "EscapeDirection",
+    "LeastSquares",
+    "Loop",
     "MatchedOU",
     "Moments",
+    "NoiseLaw",
+    "Prediction",
     "RegressionFluctuation",
+    "SGDChain",
     "StudentLaw",
     "WeightDecay",
     "affine_gradients",
     "batch_curvatures",
     "convergent_learning_rates",
     "decoupled_student_law",
+    "directional_alignment",
+    "empirical_noise",
     "empirical_tail_exponent",
+    "escape_direction",
+    "exit_probability",
+    "exponential_noise",
+    "eyring_kramers_time",
+    "find_minimum",
+    "find_saddle",
+    "first_passage_moments",
+    "gaussian_noise",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
     "high_dimensional_covariance",
     "input_noise_regression",
+    "kramers_correction",
+    "kramers_time",
     "label_noise_covariance",
     "label_noise_sme_covariance",
+    "laplace_noise",
     "least_squares",
+    "loss_alignment",
     "lyapunov_exponent",
     "matched_ou",
     "matched_student_law",
@@ -60,24 +110,34 @@ __all__ = [
     "max_mean_square_learning_rate",
     "max_moment_learning_rate",
     "max_online_learning_rate",
+    "max_stable_hessian_norm",
     "max_stable_learning_rate",
+    "mean_exit_time",
+    "mean_first_passage_time",
     "mean_square_growth",
     "minimum_covariance",
     "minimum_noise_covariance",
     "modified_flow_moments",
     "momentum_sme_moments",
     "natural_gradient_covariance",
+    "occupation",
+    "online_escape_direction",
+    "online_noise_covariance",
     "online_regression",
     "optimal_weight_decay",
     "ou_stationary_covariance",
+    "relaxation_rate",
     "sampling_factor",
     "sde_student_law",
     "sde_tail_exponent",
+    "sgd_limit_covariance",
     "sgd_moments",
     "sgd_stationary_covariance",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
+    "stationary_density",
     "svag_moments",
     "tail_exponent",
+    "uniform_noise",
 ]

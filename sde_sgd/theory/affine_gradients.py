@@ -5,6 +5,7 @@ If the gradients are affine in the parameters, the first is affine and the secon
 mean and second moment are linear and closed: no sampling is needed to know what SGD or a model of it does on average.
 """
 
+import abc
 import dataclasses
 
 import numpy as np
@@ -15,15 +16,92 @@ from sde_sgd._core import checks
 from sde_sgd.theory import matrices
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class AffineGradients:
+class AbstractAffineGradients(abc.ABC):
     r"""A finite set of examples with quadratic losses.
 
     .. math::
         f_i(w) = \tfrac12 w^\top H_i w - b_i^\top w + c, \qquad g_i(w) = H_i w - b_i, \qquad i = 1, \dots, N
 
-    Make one with `least_squares` or `affine_gradients`, which check their input. Nothing here assumes that the
-    matrices H_i commute, are definite or have rank one.
+    `AffineGradients` keeps the matrices, `LeastSquares` the features they are made of. What all theory rests on is one
+    map, `gradient_moment`.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_examples(self) -> int:
+        """N."""
+
+    @property
+    @abc.abstractmethod
+    def hessian(self) -> Float[np.ndarray, "d d"]:
+        """H, the mean over the examples: the Hessian of the loss."""
+
+    @property
+    @abc.abstractmethod
+    def offset(self) -> Float[np.ndarray, " d"]:
+        """b, the mean over the examples; the full gradient is H w - b."""
+
+    @property
+    @abc.abstractmethod
+    def gradients(self) -> Float[np.ndarray, "n d d+1"]:
+        """Matrices [-b_i, H_i] that take (1, w) to the gradients of the examples: N d^2 numbers."""
+
+    @property
+    @abc.abstractmethod
+    def loss_constant(self) -> float:
+        """c, the mean loss at w = 0."""
+
+    @abc.abstractmethod
+    def example_gradients(self, params: Float[np.ndarray, " d"]) -> Float[np.ndarray, "n d"]:
+        """Return the gradient of every example's loss at w."""
+
+    @abc.abstractmethod
+    def gradient_moment(self, moment: Float[np.ndarray, "d+1 d+1"]) -> Float[np.ndarray, "d d"]:
+        """Return the mean over the examples of E[g_i g_i^T], from the second moment of (1, w); no d^4 array."""
+
+    @abc.abstractmethod
+    def restricted(self, basis: Float[np.ndarray, "d r"]) -> "AbstractAffineGradients":
+        """Return the same examples as functions of z, w = basis z."""
+
+    @property
+    def dim(self) -> int:
+        """Length d of the parameter vector."""
+        return len(self.offset)
+
+    def noise_covariance(self, params: ArrayLike) -> Float[np.ndarray, "d d"]:
+        r"""Return the covariance of one example's gradient, with 1/N normalisation.
+
+        .. math:: \Sigma(w) = \frac1N \sum_i (g_i - \bar g)(g_i - \bar g)^\top
+
+        Parameters
+        ----------
+        params
+            w, a vector of length d.
+
+        Returns
+        -------
+        noise_covariance : numpy.ndarray
+            The matrix. A minibatch gradient has `sampling_factor` times this covariance.
+
+        Raises
+        ------
+        ValueError
+            If ``params`` has another shape or is not finite.
+        """
+        gradients = self.example_gradients(matrices.finite_array("params", params, (self.dim,)))
+        deviations = gradients - np.mean(gradients, axis=0)
+        return deviations.T @ deviations / self.num_examples
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AffineGradients(AbstractAffineGradients):
+    r"""Quadratic losses of the examples, matrix by matrix.
+
+    .. math::
+        f_i(w) = \tfrac12 w^\top H_i w - b_i^\top w + c
+
+    Make one with `affine_gradients`, which checks its input. Nothing here assumes that the matrices H_i commute, are
+    definite or have rank one.
 
     Attributes
     ----------
@@ -50,11 +128,6 @@ class AffineGradients:
         return self.offsets.shape[0]
 
     @property
-    def dim(self) -> int:
-        """Length d of the parameter vector."""
-        return self.offsets.shape[1]
-
-    @property
     def hessian(self) -> Float[np.ndarray, "d d"]:
         """H, the mean over the examples: the Hessian of the loss."""
         return np.mean(self.hessians, axis=0)
@@ -69,30 +142,18 @@ class AffineGradients:
         """Matrices [-b_i, H_i] that take (1, w) to the gradients of the examples."""
         return np.concatenate([-self.offsets[:, :, None], self.hessians], axis=2)
 
-    def noise_covariance(self, params: ArrayLike) -> Float[np.ndarray, "d d"]:
-        r"""Return the covariance of one example's gradient, with 1/N normalisation.
+    def example_gradients(self, params: Float[np.ndarray, " d"]) -> Float[np.ndarray, "n d"]:
+        """Return the gradient of every example's loss at w."""
+        return self.hessians @ params - self.offsets
 
-        .. math:: \Sigma(w) = \frac1N \sum_i (g_i - \bar g)(g_i - \bar g)^\top
+    def gradient_moment(self, moment: Float[np.ndarray, "d+1 d+1"]) -> Float[np.ndarray, "d d"]:
+        """Return the mean over the examples of E[g_i g_i^T], from the second moment of (1, w): O(N d^3)."""
+        maps = self.gradients
+        return np.mean(maps @ moment @ maps.transpose(0, 2, 1), axis=0)
 
-        Parameters
-        ----------
-        params
-            w, a vector of length d.
-
-        Returns
-        -------
-        noise_covariance : numpy.ndarray
-            The matrix. A minibatch gradient has `sampling_factor` times this covariance.
-
-        Raises
-        ------
-        ValueError
-            If ``params`` has another shape or is not finite.
-        """
-        w = matrices.finite_array("params", params, (self.dim,))
-        gradients = self.gradients @ np.concatenate([[1.0], w])
-        deviations = gradients - np.mean(gradients, axis=0)
-        return deviations.T @ deviations / self.num_examples
+    def restricted(self, basis: Float[np.ndarray, "d r"]) -> "AffineGradients":
+        """Return the same examples as functions of z, w = basis z."""
+        return AffineGradients(basis.T @ self.hessians @ basis, self.offsets @ basis, self.loss_constant)
 
 
 def affine_gradients(hessians: ArrayLike, offsets: ArrayLike, loss_constant: float = 0.0) -> AffineGradients:
@@ -122,33 +183,6 @@ def affine_gradients(hessians: ArrayLike, offsets: ArrayLike, loss_constant: flo
     b = matrices.finite_array("offsets", offsets, (None, None))
     h = matrices.symmetric("hessians", hessians, dim=b.shape[1], leading=(b.shape[0],))
     return AffineGradients(h, b, float(matrices.finite_array("loss_constant", loss_constant, ())))
-
-
-def least_squares(features: ArrayLike, targets: ArrayLike) -> AffineGradients:
-    r"""Describe linear regression on a finite data set.
-
-    .. math:: f_i(w) = \tfrac12 (x_i \cdot w - y_i)^2, \qquad H_i = x_i x_i^\top, \qquad b_i = y_i x_i
-
-    Parameters
-    ----------
-    features
-        The rows x_i, shape (N, d).
-    targets
-        The values y_i, shape (N,).
-
-    Returns
-    -------
-    AffineGradients
-        The same problem as ``sde_sgd.problems.least_squares(features, targets)``, in float64.
-
-    Raises
-    ------
-    ValueError
-        If the shapes disagree, an array is empty or a value is not finite.
-    """
-    x = matrices.finite_array("features", features, (None, None))
-    y = matrices.finite_array("targets", targets, (x.shape[0],))
-    return AffineGradients(x[:, :, None] * x[:, None, :], y[:, None] * x, float(np.mean(y**2)) / 2)
 
 
 def sampling_factor(num_examples: int, batch_size: int, *, replacement: bool = True) -> float:

@@ -85,8 +85,8 @@ def max_high_dimensional_learning_rate(sample_covariance: ArrayLike, batch_size:
     .. math:: \sum_i \left[\frac{2}{\lambda a_i} - 1 + \frac1S\right]^{-1} = S
 
     over the positive eigenvalues a_i of the sample covariance: of the order 2 S / (a D). It decides about convergence
-    when overparametrised too. `max_mean_square_learning_rate` is the exact one for a data set, some 5 % lower for D of
-    50 to 100.
+    when overparametrised too. `max_mean_square_learning_rate` is the exact one for a data set, 5 to 20 % lower at D of
+    50 to 100, the more so the fewer the examples.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ flow over time t is its exponential. Nothing is approximated and nothing is samp
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
 from sde_sgd.theory import matrices
-from sde_sgd.theory.affine_gradients import AffineGradients
+from sde_sgd.theory.affine_gradients import AbstractAffineGradients
 
 # Side of the largest map: 8 MB a matrix and about a second for its exponential on one core.
 _MAX_COORDINATES = 1000
@@ -57,7 +58,7 @@ class Moments:
 
 
 def initial_state(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     start: ArrayLike,
     start_covariance: ArrayLike | None,
     start_velocity: Float[np.ndarray, " d"] | None = None,
@@ -73,7 +74,7 @@ def initial_state(
 
 
 def step_map(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     propagator: Float[np.ndarray, "q q"],
     injection: Float[np.ndarray, "q d"],
     strength: float,
@@ -88,7 +89,7 @@ def step_map(
 
 
 def flow_map(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     drift: Float[np.ndarray, "q q"],
     injection: Float[np.ndarray, "q d"],
     strength: float,
@@ -103,7 +104,7 @@ def flow_map(
 
 
 def evolve(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     one_step: Float[np.ndarray, "p p"],
     state: Float[np.ndarray, "q q"],
     num_steps: int,
@@ -118,35 +119,64 @@ def evolve(
         for _ in range(num_steps // stride if stride else 0):
             coordinates.append(power @ coordinates[-1])
     stacked = np.stack(coordinates)
-    if not np.all(np.isfinite(stacked)):
-        raise OverflowError(f"The second moment exceeds float64 within {num_steps} steps: the learning rate is beyond "
-                            "the mean-square stability threshold. Lower it, or take fewer steps.")
     states = np.zeros((len(stacked), *state.shape))
     states[:, *upper] = stacked
     states[:, *upper[::-1]] = stacked
-    steps = np.arange(len(stacked)) * stride
+    return _recorded(problem, states, num_steps, record_every)
+
+
+def iterate(
+    problem: AbstractAffineGradients,
+    step: Callable[[Float[np.ndarray, "q q"]], Float[np.ndarray, "q q"]],
+    state: Float[np.ndarray, "q q"],
+    num_steps: int,
+    record_every: int | None,
+) -> Moments:
+    """Take the steps one by one: for states whose map is too large to be stored."""
+    states = [state]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for index in range(1, num_steps + 1):
+            state = step(state)
+            if (record_every is None and index == num_steps) or (record_every and index % record_every == 0):
+                states.append(state)
+    return _recorded(problem, np.stack(states), num_steps, record_every)
+
+
+def _recorded(
+    problem: AbstractAffineGradients, states: Float[np.ndarray, "k q q"], num_steps: int, record_every: int | None
+) -> Moments:
+    if not np.all(np.isfinite(states)):
+        raise OverflowError(f"The second moment exceeds float64 within {num_steps} steps: the learning rate is beyond "
+                            "the mean-square stability threshold. Lower it, or take fewer steps.")
     if record_every is None:
-        return _read_off(problem, steps[-1], states[-1])
-    return _read_off(problem, steps, states)
+        return _read_off(problem, np.asarray(num_steps), states[-1])
+    return _read_off(problem, np.arange(len(states)) * record_every, states)
 
 
-def check_problem(problem: AffineGradients) -> None:
+def check_problem(problem: AbstractAffineGradients) -> None:
     """Raise unless ``problem`` is a description that this room can work on."""
-    if not isinstance(problem, AffineGradients):
+    if not isinstance(problem, AbstractAffineGradients):
         raise TypeError(f"problem must be an AffineGradients, got {type(problem).__name__}. Build one with "
                         "theory.least_squares(features, targets) or theory.affine_gradients(hessians, offsets).")
 
 
-def check_size(problem: AffineGradients, state_size: int) -> int:
+def fits(state_size: int) -> bool:
+    """Return whether the map of Z is small enough to be stored."""
+    return state_size * (state_size + 1) // 2 <= _MAX_COORDINATES
+
+
+def check_size(problem: AbstractAffineGradients, state_size: int) -> int:
     """Return the number of coordinates of Z; raise if its map would be too large."""
     num_coordinates = state_size * (state_size + 1) // 2
-    if num_coordinates > _MAX_COORDINATES:
+    if not fits(state_size):
         raise ValueError(f"problem has dim {problem.dim}, which makes a moment map of side {num_coordinates}; at most "
                          f"{_MAX_COORDINATES} is supported (dim 43, or 21 with momentum). Use fewer parameters.")
     return num_coordinates
 
 
-def check_run(problem: AffineGradients, learning_rate: float, num_steps: int, record_every: int | None) -> float:
+def check_run(
+    problem: AbstractAffineGradients, learning_rate: float, num_steps: int, record_every: int | None
+) -> float:
     """Return the learning rate as a float; raise unless the arguments common to all recursions make sense."""
     check_problem(problem)
     checks.positive("learning_rate", learning_rate)
@@ -158,14 +188,14 @@ def check_run(problem: AffineGradients, learning_rate: float, num_steps: int, re
     return float(learning_rate)
 
 
-def _read_off(problem: AffineGradients, steps: np.ndarray, states: np.ndarray) -> Moments:
+def _read_off(problem: AbstractAffineGradients, steps: np.ndarray, states: np.ndarray) -> Moments:
     params = slice(1, 1 + problem.dim)
     mean, second = states[..., 0, params], states[..., params, params]
     quadratic = np.einsum("ij,...ij->...", problem.hessian, second) / 2
     return Moments(np.asarray(steps), mean, second, quadratic - mean @ problem.offset + problem.loss_constant)
 
 
-def _symmetric_basis(problem: AffineGradients, size: int) -> Float[np.ndarray, "p q q"]:
+def _symmetric_basis(problem: AbstractAffineGradients, size: int) -> Float[np.ndarray, "p q q"]:
     """Return the symmetric matrices whose upper triangle is a unit vector."""
     num_coordinates = check_size(problem, size)
     rows, columns = np.triu_indices(size)
@@ -177,7 +207,7 @@ def _symmetric_basis(problem: AffineGradients, size: int) -> Float[np.ndarray, "
 
 
 def _noise_images(
-    problem: AffineGradients, basis: Float[np.ndarray, "p q q"], injection: Float[np.ndarray, "q d"]
+    problem: AbstractAffineGradients, basis: Float[np.ndarray, "p q q"], injection: Float[np.ndarray, "q d"]
 ) -> Float[np.ndarray, "p q q"]:
     """Return J K(Z) J^T for every Z of ``basis``, with K(Z) the mean of D_i Z D_i^T over the examples."""
     d = problem.dim

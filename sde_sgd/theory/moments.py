@@ -1,17 +1,19 @@
 """Exact first and second moments of discrete minibatch SGD, heavy ball and SVAG."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
 from sde_sgd.theory import matrices
-from sde_sgd.theory.affine_gradients import AffineGradients, sampling_factor
-from sde_sgd.theory.moment_maps import Moments, check_run, evolve, initial_state, step_map
+from sde_sgd.theory.affine_gradients import AbstractAffineGradients, sampling_factor
+from sde_sgd.theory.moment_maps import Moments, check_run, evolve, fits, initial_state, iterate, step_map
 
 
 def sgd_moments(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     learning_rate: float,
     batch_size: int,
     num_steps: int,
@@ -72,45 +74,82 @@ def sgd_moments(
 
     Notes
     -----
-    Cost: O(p^3 log k) for p = (d+1)(d+2)/2 coordinates, 2d instead of d with momentum.
+    Cost: O(p^3 log k) for p = (d+1)(d+2)/2 coordinates, 2d instead of d with momentum. Beyond p = 1000, where the map
+    of one step is not stored, k steps of O(d^3), and O(N d^2) for least squares.
+
+    Examples
+    --------
+    >>> problem = ss.theory.least_squares([[1.0], [2.0]], [0.0, 1.0])
+    >>> moments = ss.theory.sgd_moments(problem, 0.3, 1, num_steps=100, start=[2.0])
+    >>> moments.mean, moments.covariance
+    (array([0.4]), array([[0.0195...]]))
     """
     eta = check_run(problem, learning_rate, num_steps, record_every)
     trace = np.zeros(problem.dim) if start_trace is None else start_trace
     trace = matrices.finite_array("start_trace", trace, (problem.dim,))
     state = initial_state(problem, start, start_covariance, trace if momentum else None)
-    one_step = sgd_step_map(problem, eta, batch_size, momentum, replacement)
-    return evolve(problem, one_step, state, num_steps, record_every)
+    if fits(len(state)):
+        one_step = sgd_step_map(problem, eta, batch_size, momentum, replacement)
+        return evolve(problem, one_step, state, num_steps, record_every)
+    step = _sgd_step(problem, eta, batch_size, momentum, replacement)
+    return iterate(problem, step, state, num_steps, record_every)
 
 
 def sgd_step_map(
-    problem: AffineGradients, eta: float, batch_size: int, momentum: float, replacement: bool
+    problem: AbstractAffineGradients, eta: float, batch_size: int, momentum: float, replacement: bool
 ) -> Float[np.ndarray, "p p"]:
     """Return the map of E[z z^T] over one SGD step, z = (1, w), or (1, w, trace) with momentum."""
-    checks.in_half_open_unit("momentum", momentum)
     factor = sampling_factor(problem.num_examples, batch_size, replacement=replacement)
+    return step_map(problem, *_sgd_drift(problem, eta, momentum), factor)
+
+
+def _sgd_step(
+    problem: AbstractAffineGradients, eta: float, batch_size: int, momentum: float, replacement: bool
+) -> Callable[[Float[np.ndarray, "q q"]], Float[np.ndarray, "q q"]]:
+    """Return the same map as a function, for least squares of O(N d^2)."""
+    factor = sampling_factor(problem.num_examples, batch_size, replacement=replacement)
+    propagator, injection = _sgd_drift(problem, eta, momentum)
+    gradient, known = _mean_gradient(problem), slice(0, 1 + problem.dim)
+
+    def step(state: Float[np.ndarray, "q q"]) -> Float[np.ndarray, "q q"]:
+        moment = state[known, known]
+        noise = problem.gradient_moment(moment) - gradient @ moment @ gradient.T
+        return propagator @ state @ propagator.T + factor * injection @ noise @ injection.T
+
+    return step
+
+
+def _sgd_drift(
+    problem: AbstractAffineGradients, eta: float, momentum: float
+) -> tuple[Float[np.ndarray, "q q"], Float[np.ndarray, "q d"]]:
+    """Return the mean step of z, and where the gradient's noise enters it."""
+    checks.in_half_open_unit("momentum", momentum)
     dim, beta = problem.dim, float(momentum)
     if not beta:
-        propagator = np.eye(1 + dim) + eta * descent(problem)
-        return step_map(problem, propagator, -eta * np.eye(1 + dim)[:, 1:], factor)
-    gradient = np.pad(np.mean(problem.gradients, axis=0), ((0, 0), (0, dim)))
+        return np.eye(1 + dim) + eta * descent(problem), -eta * np.eye(1 + dim)[:, 1:]
+    gradient = np.pad(_mean_gradient(problem), ((0, 0), (0, dim)))
     one, params, trace = np.split(np.eye(1 + 2 * dim), [1, 1 + dim])
     new_trace = beta * trace + gradient
-    propagator = np.concatenate([one, params - eta * new_trace, new_trace])
-    return step_map(problem, propagator, (trace - eta * params).T, factor)
+    return np.concatenate([one, params - eta * new_trace, new_trace]), (trace - eta * params).T
 
 
-def descent(problem: AffineGradients, modification: float = 0.0) -> Float[np.ndarray, "d+1 d+1"]:
+def _mean_gradient(problem: AbstractAffineGradients) -> Float[np.ndarray, "d d+1"]:
+    """Return [-b, H], which takes (1, w) to the full gradient."""
+    return np.column_stack([-problem.offset, problem.hessian])
+
+
+def descent(problem: AbstractAffineGradients, modification: float = 0.0) -> Float[np.ndarray, "d+1 d+1"]:
     r"""Return the drift matrix on (1, w) of dw = -(I + c H)(H w - b) dt, c the ``modification``.
 
     c = 0 is the gradient flow, c = eta/2 the flow that follows gradient descent to second order.
     """
     modified = np.eye(problem.dim) + modification * problem.hessian
-    drift = -modified @ np.mean(problem.gradients, axis=0)
+    drift = -modified @ _mean_gradient(problem)
     return np.concatenate([np.zeros((1, problem.dim + 1)), drift])
 
 
 def svag_moments(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     learning_rate: float,
     batch_size: int,
     num_steps: int,

@@ -6,12 +6,12 @@ from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
 from sde_sgd.theory import matrices
-from sde_sgd.theory.affine_gradients import AffineGradients, sampling_factor
+from sde_sgd.theory.affine_gradients import AbstractAffineGradients, sampling_factor
 from sde_sgd.theory.moment_maps import Moments, check_run, evolve, flow_map, initial_state, step_map
 
 
 def momentum_sme_moments(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     learning_rate: float,
     batch_size: int,
     num_steps: int,
@@ -112,7 +112,7 @@ def momentum_sme_moments(
 
 
 def kinetic_drift(
-    problem: AffineGradients, friction: float, modification: float = 0.0
+    problem: AbstractAffineGradients, friction: float, modification: float = 0.0
 ) -> Float[np.ndarray, "2*d+1 2*d+1"]:
     r"""Return the drift matrix on (1, X, V) of a damped particle, corrected by c times the second-order terms.
 
@@ -131,7 +131,7 @@ def kinetic_drift(
 
 
 def _heun_map(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     drift: Float[np.ndarray, "q q"],
     injection: Float[np.ndarray, "q d"],
     strength: float,

@@ -5,13 +5,13 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
-from sde_sgd.theory.affine_gradients import AffineGradients, sampling_factor
+from sde_sgd.theory.affine_gradients import AbstractAffineGradients, sampling_factor
 from sde_sgd.theory.moment_maps import Moments, check_run, evolve, flow_map, initial_state, step_map
 from sde_sgd.theory.moments import descent
 
 
 def gradient_flow_moments(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     learning_rate: float,
     num_steps: int,
     *,
@@ -59,7 +59,7 @@ def gradient_flow_moments(
 
 
 def modified_flow_moments(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     learning_rate: float,
     num_steps: int,
     *,
@@ -110,13 +110,13 @@ def modified_flow_moments(
 
 
 def _noiseless_map(
-    problem: AffineGradients, drift: Float[np.ndarray, "d+1 d+1"], duration: float
+    problem: AbstractAffineGradients, drift: Float[np.ndarray, "d+1 d+1"], duration: float
 ) -> Float[np.ndarray, "p p"]:
     return flow_map(problem, drift, np.eye(1 + problem.dim)[:, 1:], 0.0, duration)
 
 
 def sme_moments(
-    problem: AffineGradients,
+    problem: AbstractAffineGradients,
     learning_rate: float,
     batch_size: int,
     num_steps: int,

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
 from sde_sgd.theory import matrices
+from sde_sgd.theory.roots import bracketed_root
 
 # Batches are enumerated up to this many.
 _MOST_BATCHES = 500_000
@@ -149,8 +150,6 @@ def convergent_learning_rates(
     >>> convergent_learning_rates([1.0, -2.0])  # (1/2, (1 + sqrt(17))/4)
     [(0.5, 1.28077...)]
     """
-    from scipy.optimize import brentq
-
     values, probabilities = batch_curvatures(curvatures, batch_size, replacement=replacement)
 
     def exponent(rate: float) -> float:
@@ -160,9 +159,6 @@ def convergent_learning_rates(
     poles = np.unique(1 / values[values > 0])
     if poles.size == 0:
         return []
-    def root(low: float, high: float) -> float:
-        return brentq(exponent, low, high, xtol=1e-15, rtol=1e-13)
-
     # Between two poles, where the exponent is minus infinity, its second derivative is negative: it has one maximum
     # there, and so two roots or none. Before the first pole it starts from 0, after the last it only grows. The dip at
     # a pole of small probability can be narrower than the numbers are dense; it is then left out.
@@ -172,24 +168,22 @@ def convergent_learning_rates(
         top = _maximum(values, probabilities, left, right)
         if top is None or exponent(top) <= 0:
             continue
-        ends += [root(_above(left), top)] if left in dips else []
-        ends += [root(top, _below(right))] if right in dips else []
+        ends += [bracketed_root(exponent, _above(left), top)] if left in dips else []
+        ends += [bracketed_root(exponent, top, _below(right))] if right in dips else []
     far = 2 * poles[-1]
     while exponent(far) <= 0:
         far *= 2
-    ends += [root(_above(poles[-1]), far)] if poles[-1] in dips else []
+    ends += [bracketed_root(exponent, _above(poles[-1]), far)] if poles[-1] in dips else []
     return list(zip(ends[::2], ends[1::2], strict=True))
 
 
 def _maximum(values: np.ndarray, probabilities: np.ndarray, left: float, right: float) -> float | None:
     """Return where the concave exponent is largest between two poles; None if it falls from 0 on."""
-    from scipy.optimize import brentq
-
     def slope(rate: float) -> float:
         return float(-probabilities @ (values / (1 - rate * values)))
 
     start = _above(left) if left > 0 else 0.0
-    return brentq(slope, start, _below(right), xtol=1e-15, rtol=1e-13) if slope(start) > 0 else None
+    return bracketed_root(slope, start, _below(right)) if slope(start) > 0 else None
 
 
 def _above(pole: float) -> float:

@@ -3,9 +3,8 @@ r"""Student laws for SGD on least squares in one dimension: those of its SDEs, a
 Streaming Gaussian features of variance a, label noise sigma, batch size B, l = eta a.
 """
 
+import math
 from typing import NamedTuple
-
-import numpy as np
 
 from sde_sgd._core import checks
 
@@ -23,7 +22,7 @@ class StudentLaw(NamedTuple):
     def variance(self) -> float:
         """The variance; infinite with two degrees of freedom or fewer."""
         nu = self.degrees_of_freedom
-        return self.scale**2 * nu / (nu - 2) if nu > 2 else np.inf
+        return self.scale**2 * nu / (nu - 2) if nu > 2 else math.inf
 
 
 def sde_student_law(
@@ -68,7 +67,7 @@ def sde_student_law(
     """
     rate, sigma, a = _checked(learning_rate, batch_size, label_noise, feature_variance)
     nu = 1 + batch_size / rate
-    return StudentLaw(nu, sigma / np.sqrt(2 * a * nu))
+    return StudentLaw(nu, sigma / math.sqrt(2 * a * nu))
 
 
 def decoupled_student_law(
@@ -113,7 +112,7 @@ def decoupled_student_law(
     """
     rate, sigma, a = _checked(learning_rate, batch_size, label_noise, feature_variance)
     nu = 1 + 2 * batch_size / rate
-    return StudentLaw(nu, sigma / np.sqrt(a * nu))
+    return StudentLaw(nu, sigma / math.sqrt(a * nu))
 
 
 def matched_student_law(
@@ -163,7 +162,7 @@ def matched_student_law(
         raise ValueError(f"learning_rate must be below 2 / feature_variance = {2 / a:.6g}, got {learning_rate}: beyond "
                          "it there is no such law. Lower it.")
     nu = 2 * batch_size / rate - batch_size
-    return StudentLaw(nu, sigma / np.sqrt(a * nu))
+    return StudentLaw(nu, sigma / math.sqrt(a * nu))
 
 
 def _checked(

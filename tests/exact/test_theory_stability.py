@@ -50,10 +50,23 @@ def test_mean_square_threshold_is_the_spectral_root(batch_size, replacement):
     assert threshold < limit
 
 
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+@pytest.mark.parametrize(("batch_size", "replacement"), CASES)
+def test_momentum_has_a_closed_threshold_too(batch_size, replacement, momentum):
+    problem = _regression(dim=3)
+    threshold = theory.max_mean_square_learning_rate(problem, batch_size, momentum=momentum, replacement=replacement)
+    root = brentq(lambda eta: _spectral_radius(problem, eta, batch_size, replacement, momentum) - 1, 0.5 * threshold,
+                  1.5 * threshold, xtol=1e-13, rtol=1e-12)
+    assert threshold == pytest.approx(root, rel=1e-9)
+    assert threshold < theory.max_stable_learning_rate(problem.hessian, momentum)
+
+
 def test_the_full_batch_has_the_threshold_of_the_full_gradient():
     problem = _regression()
     threshold = theory.max_mean_square_learning_rate(problem, 12, replacement=False)
     assert threshold == pytest.approx(theory.max_stable_learning_rate(problem.hessian), rel=1e-12)
+    with_momentum = theory.max_mean_square_learning_rate(problem, 12, momentum=0.9, replacement=False)
+    assert with_momentum == pytest.approx(theory.max_stable_learning_rate(problem.hessian, 0.9), rel=1e-12)
 
 
 def test_examples_of_negative_curvature_are_covered():
@@ -165,7 +178,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"batch_size must be in 1\.\.12, got 13"):
         theory.max_mean_square_learning_rate(_regression(), 13, replacement=False)
     with pytest.raises(ValueError, match="dim 44"):
-        theory.max_mean_square_learning_rate(theory.least_squares(np.ones((2, 44)), np.ones(2)), 1)
+        theory.mean_square_growth(theory.least_squares(np.ones((2, 44)), np.ones(2)), 0.1, 1)
+    with pytest.raises(ValueError, match="momentum must lie in"):
+        theory.max_mean_square_learning_rate(_regression(), 1, momentum=1.0)
     with pytest.raises(TypeError, match="problem must be an AffineGradients"):
         theory.mean_square_growth(np.eye(2), 0.1, 1)
     with pytest.raises(ValueError, match="learning_rate must be finite and positive"):

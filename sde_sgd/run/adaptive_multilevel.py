@@ -1,0 +1,160 @@
+"""Adaptive multilevel splitting: levels that the particles themselves choose, without bias."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
+
+from sde_sgd._core import checks
+from sde_sgd.run.basin import Basin
+from sde_sgd.run.excursions import Excursions, Stream
+from sde_sgd.run.fixed_effort import pilot_levels
+from sde_sgd.run.method import AbstractSplitting, Estimates
+from sde_sgd.run.pace import Pace
+from sde_sgd.run.program import shard
+from sde_sgd.run.replica import Ladder, Replica, Shared, first_turn, move, probability, turn
+from sde_sgd.run.tiles import LANES, padded
+
+_TILE = 32  # replicas that share a program; each holds all its particles
+_LOOKS_PER_TURN = 16
+_FIRST_TURNS = 64
+
+
+class AdaptiveMultilevel(AbstractSplitting):
+    r"""Adaptive multilevel splitting.
+
+    Again and again the particles that came least far are killed, and each is replaced by a copy of another one from
+    where that one first came further. With :math:`K_q` killed of n at the q-th selection,
+
+    .. math:: \hat p = \prod_q \Bigl(1 - \frac{K_q}{n}\Bigr) \cdot \frac{\#\{\text{particles in the region}\}}{n}
+
+    is unbiased for every n, every score and every k, provided that *all* particles that tie at the threshold are
+    killed and that a copy sets out *strictly* above it. Both hold here.
+
+    Parameters
+    ----------
+    num_particles
+        Particles of a replica.
+    kill
+        k, how many are killed at least in one selection, below ``num_particles``.
+    num_levels
+        Into how many levels the scores between the rim and the region are cut. More than enough changes nothing.
+
+    Notes
+    -----
+    Memory: replicas x particles x levels states. For networks `FixedEffort` needs far less.
+
+    References
+    ----------
+    Brehier, Gazeau, Goudenege, Lelievre, Rousset (2016), Unbiasedness of some generalized adaptive multilevel splitting
+    algorithms, Ann. Appl. Probab. 26.
+    """
+
+    num_particles: int = eqx.field(static=True, default=100)
+    kill: int = eqx.field(static=True, kw_only=True, default=1)
+    num_levels: int = eqx.field(static=True, kw_only=True, default=128)
+
+    def __check_init__(self):
+        checks.integer("num_particles", self.num_particles, minimum=2)
+        checks.integer("kill", self.kill, 1, self.num_particles - 1)
+        checks.integer("num_levels", self.num_levels, minimum=2)
+
+    def estimate(
+        self, excursions: Excursions, pool: PyTree, basin: Basin, num_replicas: int, stream: Stream
+    ) -> Estimates:
+        """Return the estimates from the states at the rim."""
+        marks = pilot_levels(excursions, pool, basin, stream)
+        places = np.linspace(0, len(marks), self.num_levels)
+        scores = np.interp(places, np.arange(len(marks) + 1), [basin.rim, *marks])
+        shared = Shared(
+            problem=excursions.problem,
+            motion=excursions.motion,
+            ladder=Ladder(excursions.band(basin.core, np.inf), jnp.asarray(scores, excursions.score_dtype)),
+            root=excursions.next_root(),
+            kill=jnp.int32(self.kill),
+            longest=jnp.uint32(min(excursions.max_steps * excursions.motion.looks_per_step, 2**32 - 1)),
+        )
+        by_replica = jax.tree.map(lambda leaf: leaf.reshape(num_replicas, -1, *leaf.shape[1:]), pool)
+        group = excursions.mesh.size * _TILE
+        found = []
+        for first in range(0, num_replicas, group):
+            own = np.arange(first, min(first + group, num_replicas))
+            found.append(_run_group(shared, by_replica, own, self.num_particles, excursions))
+        return Estimates(np.concatenate(found), scores, None)
+
+
+def _run_group(
+    shared: Shared, pool: PyTree, own: np.ndarray, num_particles: int, excursions: Excursions
+) -> np.ndarray:
+    """Take one tile of replicas a device from start to end; return their estimates."""
+    mesh = excursions.mesh
+    placed = NamedSharding(mesh, PartitionSpec(LANES))
+
+    def place(values: np.ndarray) -> Array:
+        return jax.device_put(padded(values, mesh.size, _TILE), placed)
+
+    runs = place(own.astype(np.uint32))
+    pools = jax.tree.map(lambda leaf: place(np.asarray(leaf)[own]), pool)
+    shared = jax.device_put(shared, NamedSharding(mesh, PartitionSpec()))
+    replicas = begin(shared, pools, mesh=mesh, num_particles=num_particles)
+    pace = Pace(_FIRST_TURNS)
+    before = 0
+    while not np.all(np.asarray(replicas.finished)):
+        with pace.timed(pace.steps):
+            replicas = advance(shared, replicas, pools, runs, np.int32(pace.steps), mesh=mesh)
+            age, looks = np.asarray(replicas.age), np.asarray(replicas.looks)
+        cut = int(np.sum(age >= shared.longest))
+        if cut:
+            raise RuntimeError(f"the excursions of {cut} replicas reached max_steps={excursions.max_steps}, and what "
+                               "is cut short is no estimate. Pass a larger max_steps.")
+        excursions.report(float(looks.astype(np.int64).sum() - before))
+        before = int(looks.astype(np.int64).sum())
+    mine = looks.reshape(-1)[: len(own)].astype(np.int64)
+    excursions.useful += int(mine.sum())
+    excursions.total += len(own) * int(mine.max())
+    return np.asarray(finish(shared, replicas, mesh=mesh), np.float64).reshape(-1)[: len(own)]
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "num_particles"))
+def begin(shared: Shared, pools: Any, *, mesh: Mesh, num_particles: int) -> Replica:
+    """Return the replicas of every device before their first look."""
+
+    def device(shared: Shared, pools: Any) -> Replica:
+        return jax.vmap(lambda pool: first_turn(shared, pool, num_particles))(pools)
+
+    return shard(device, mesh, (False, True))(shared, pools)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh",), donate_argnames=("replicas",))
+def advance(
+    shared: Shared, replicas: Replica, pools: Any, runs: Array, num_turns: Array, *, mesh: Mesh
+) -> Replica:
+    """Give every replica ``num_turns`` times a few looks and, where its particle has ended, the next one."""
+
+    def device(shared: Shared, replicas: Replica, pools: Any, runs: Array, num_turns: Array) -> Replica:
+        def looks(_: Any, replicas: Replica) -> Replica:
+            return jax.vmap(lambda replica, run: move(shared, replica, run))(replicas, runs)
+
+        def one(_: Any, replicas: Replica) -> Replica:
+            replicas = jax.lax.fori_loop(0, _LOOKS_PER_TURN, looks, replicas)
+            return jax.vmap(lambda *lane: turn(shared, *lane))(replicas, pools, runs)
+
+        return jax.lax.fori_loop(0, num_turns, one, replicas)
+
+    return shard(device, mesh, (False, True, True, True, False))(shared, replicas, pools, runs, num_turns)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh",))
+def finish(shared: Shared, replicas: Replica, *, mesh: Mesh) -> Array:
+    """Return the estimates of the replicas."""
+
+    def device(shared: Shared, replicas: Replica) -> Array:
+        return jax.vmap(lambda replica: probability(shared, replica))(replicas)
+
+    return shard(device, mesh, (False, True))(shared, replicas)
+
