@@ -1,4 +1,4 @@
-"""The command line: `sde-sgd compare`."""
+"""The command line: `sde-sgd compare` and `sde-sgd reproduce`."""
 
 import argparse
 import os
@@ -7,6 +7,8 @@ import platform
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
+
+from sde_sgd import papers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +52,17 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--processes", type=lambda text: text.split(","), help="comma-separated; all by default")
     compare.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
     compare.set_defaults(run=_compare)
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="the claims of a paper, measured",
+        description="Run the experiments of a paper; print its claims with theory, measured value, standard error and "
+        "verdict, write PAPER.nc and PAPER.png.",
+    )
+    reproduce.add_argument("paper", metavar="PAPER", help=f"one of {', '.join(papers.names())}")
+    reproduce.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the results (out)")
+    reproduce.add_argument("--quick", action="store_true", help="a smaller run, in less than a minute")
+    reproduce.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
+    reproduce.set_defaults(run=_reproduce)
     return parser
 
 
@@ -76,6 +89,16 @@ def _compare(options: argparse.Namespace) -> int:
     )
     configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
     compare.run(settings, options.out)
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from sde_sgd.configure import configure
+    from sde_sgd.papers.reproduce import reproduce
+
+    paper = papers.load(options.paper)
+    configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
+    reproduce(paper, paper.quick if options.quick else paper.full, options.out, seed=options.seed)
     return 0
 
 

@@ -1,16 +1,15 @@
 """A comparison of processes as rows, and as plain text for a terminal."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sde_sgd.analysis.columns import WIDTH, cut, line, rounded
 from sde_sgd.analysis.weak_error import INCONCLUSIVE, REFERENCE_DIVERGED
 
 if TYPE_CHECKING:
     import xarray
 
-_WIDTH = 100
 _NOTES = {INCONCLUSIVE: ("inconclusive", "inconclusive: below the Monte-Carlo floor, three standard errors; more seeds "
                                          "may resolve it")}
 
@@ -76,15 +75,15 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
         raise ValueError("rows is empty, there is nothing to print. Pass the rows of comparison_table.")
     reference = rows[0]["reference"]
     header = [("", "process"), ("batch", "size"), ("learning", "rate"), ("mean", rows[0]["quantity"][:10]),
-              ("spread", "over seeds"), ("difference", f"from {_cut(reference, 10)}"), ("standard", "error"),
+              ("spread", "over seeds"), ("difference", f"from {cut(reference, 10)}"), ("standard", "error"),
               ("", "verdict")]
     body = [_cells(row) for row in rows]
     widths = [max(len(text) for text in column) for column in zip(*zip(*header, strict=True), *body, strict=True)]
-    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= _WIDTH else 1
-    widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - gap * (len(widths) - 1))
-    lines = [_line(head, widths, gap) for head in zip(*header, strict=True)]
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else 1
+    widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - gap * (len(widths) - 1))
+    lines = [line(head, widths, gap) for head in zip(*header, strict=True)]
     lines.append("-" * (sum(widths) + gap * (len(widths) - 1)))
-    lines += _spaced([_line(cells, widths, gap) for cells in body], rows)
+    lines += _spaced([line(cells, widths, gap) for cells in body], rows)
     notes = [note for verdict, (_, note) in _NOTES.items() if any(row["verdict"] == verdict for row in rows)]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
@@ -92,43 +91,18 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     is_reference = row["process"] == row["reference"]
     difference = ("-", "-") if is_reference else (
-        _rounded(row["error"], row["error_stderr"]), _rounded(row["error_stderr"], row["error_stderr"]))
+        rounded(row["error"], row["error_stderr"]), rounded(row["error_stderr"], row["error_stderr"]))
     verdict = _NOTES.get(row["verdict"], (row["verdict"],))[0]
     verdict = REFERENCE_DIVERGED.rstrip(": ") if verdict.startswith(REFERENCE_DIVERGED) else verdict
     settings = ("-" if row[name] is None else f"{row[name]:g}" for name in ("batch_size", "learning_rate"))
-    return (row["process"], *settings, _rounded(row["mean"], row["mean_stderr"]),
-            _rounded(row["spread"], row["spread_stderr"]), *difference, verdict)
-
-
-def _rounded(value: float, stderr: float) -> str:
-    """Return ``value`` to two digits of its standard error; ``"-"`` if it is not finite."""
-    if not math.isfinite(value):
-        return "-"
-    if not (math.isfinite(stderr) and stderr > 0):
-        return f"{value:.6g}"
-    decimals = 1 - math.floor(math.log10(stderr))
-    if -3 <= decimals <= 6 and abs(value) < 1e6:
-        return f"{round(value, decimals):.{max(decimals, 0)}f}"
-    digits = math.floor(math.log10(max(abs(value), stderr))) + decimals
-    return f"{value:.{max(digits, 0)}e}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[:max(width - 2, 0)] + ".."
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], gap: int) -> str:
-    """Set one line: names to the left, numbers to the right."""
-    last = len(cells) - 1
-    padded = [_cut(cell, width).ljust(width) if index in (0, last) else cell.rjust(width)
-              for index, (cell, width) in enumerate(zip(cells, widths, strict=True))]
-    return (" " * gap).join(padded).rstrip()
+    return (row["process"], *settings, rounded(row["mean"], row["mean_stderr"]),
+            rounded(row["spread"], row["spread_stderr"]), *difference, verdict)
 
 
 def _spaced(lines: Sequence[str], rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines with an empty one between two cells."""
     cells = [(row["batch_size"], row["learning_rate"]) for row in rows]
-    for index, line in enumerate(lines):
+    for index, text in enumerate(lines):
         if index and cells[index] != cells[index - 1]:
             yield ""
-        yield line
+        yield text

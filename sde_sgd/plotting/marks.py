@@ -25,6 +25,11 @@ _MARKS: tuple[tuple[str, Any, str], ...] = (
 LOST: dict[str, Any] = {"marker": "x", "linestyle": "none", "clip_on": False, "label": "diverged"}
 
 
+def marks() -> tuple[tuple[str, Any, str], ...]:
+    """Return colours, line styles and markers in the order in which curves take them."""
+    return _MARKS
+
+
 def marked(data: Any) -> list[tuple[str, tuple[str, Any, str]]]:
     """Return every process with its colour, line style and marker."""
     return [(str(name), _MARKS[index % len(_MARKS)]) for index, name in enumerate(data.process.values)]

@@ -22,7 +22,9 @@ _VECTOR_PREFIXES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "fphp",
 _LONGEST_LISTED_ARRAY = 16
 
 
-def numerics_signature(dtype: Any, tile_size: int, program: str | None = None) -> dict[str, str | int | bool | None]:
+def numerics_signature(
+    dtype: Any, tile_size: int | None, program: str | None = None
+) -> dict[str, str | int | bool | None]:
     """Return everything the last bits of a run depend on, beside its key and configuration.
 
     Two runs of one package version with equal keys, configurations and signatures agree bit for bit, whatever their
@@ -33,7 +35,7 @@ def numerics_signature(dtype: Any, tile_size: int, program: str | None = None) -
     dtype
         Dtype of the parameters.
     tile_size
-        Number of lanes in a tile.
+        Number of lanes in a tile; None for the results of several runs together.
     program
         Name or digest of the compiled program, where the run has one.
 
@@ -58,13 +60,13 @@ def numerics_signature(dtype: Any, tile_size: int, program: str | None = None) -
         "x64": bool(jax.config.jax_enable_x64),
         "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
         "dtype": str(jnp.dtype(dtype)),
-        "tile_size": int(tile_size),
+        "tile_size": None if tile_size is None else int(tile_size),
         "xla_flags": _numeric_flags(os.environ.get("XLA_FLAGS", "")),
         "program": program,
     }
 
 
-def provenance(config: Mapping[str, Any], key: jax.Array, *, dtype: Any, tile_size: int,
+def provenance(config: Mapping[str, Any], key: jax.Array, *, dtype: Any, tile_size: int | None,
                program: str | None = None) -> dict[str, str]:
     """Return dataset attributes that say how to make the dataset again.
 

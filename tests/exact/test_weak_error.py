@@ -304,9 +304,9 @@ def test_table_text_is_aligned_and_narrow():
     (2.3e-10, 2.3e-10, "2.3e-10"), (0.5, 0.0, "0.5"), (1 / 3, 0.0, "0.333333"), (np.nan, 0.1, "-"), (1.0, np.nan, "1"),
 ])
 def test_table_numbers_show_two_digits_of_their_error(value, stderr, text):
-    from sde_sgd.analysis.table import _rounded
+    from sde_sgd.analysis.columns import rounded
 
-    assert _rounded(value, stderr) == text
+    assert rounded(value, stderr) == text
 
 
 def test_table_of_one_cell_and_bad_rows():

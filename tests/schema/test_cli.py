@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sde_sgd
-from sde_sgd import cli, compare
+from sde_sgd import cli, compare, papers
 from sde_sgd.results import load
 
 ROOT = pathlib.Path(sde_sgd.__file__).parents[1]
@@ -80,8 +80,8 @@ def status(arguments):
         return left.code
 
 
-def check_refusal(arguments, capsys, *words):
-    assert status(["compare", *arguments]) == 2
+def check_refusal(arguments, capsys, *words, command="compare"):
+    assert status([command, *arguments]) == 2
     printed = capsys.readouterr()
     assert printed.out == "", "something was computed before"
     for word in words:
@@ -95,6 +95,19 @@ def test_bad_input_is_refused_in_one_line(name, capsys, tmp_path, no_run):
     arguments, *words = BAD[name]
     check_refusal([*arguments, "--out", str(tmp_path / "out")], capsys, *words)
     assert not (tmp_path / "out" / "compare.nc").exists()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["nobody1999"], ["nobody1999", *papers.names()]),
+    (["stability", "--seed", "-1"], ["seed", "-1"]),
+    ([], ["PAPER"]),
+    (["stability", "--out", "FILE"], ["FILE"]),
+])
+def test_bad_papers_are_refused_in_one_line(arguments, words, capsys, tmp_path, no_run):
+    (tmp_path / "FILE").write_text("")
+    out = [] if "--out" in arguments else ["--out", str(tmp_path / "out")]
+    arguments = [str(tmp_path / "FILE") if word == "FILE" else word for word in arguments]
+    check_refusal([*arguments, *out], capsys, *words, command="reproduce")
 
 
 def test_an_unwritable_folder_is_refused_before_the_run(capsys, tmp_path, no_run):
@@ -116,7 +129,11 @@ def test_a_process_that_has_computed_already_is_told_so(capsys, tmp_path):
 
 def test_help_and_no_command(capsys):
     assert status(["--help"]) == 0
-    assert "compare" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "compare" in printed and "reproduce" in printed
+    assert status(["reproduce", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("--out", "--quick", "--seed", *papers.names()))
     assert status(["compare", "--help"]) == 0
     text = capsys.readouterr().out
     for option in ("--out", "--quick", "--num-seeds", "--time", "--learning-rates", "--batch-sizes", "--processes"):

@@ -1,0 +1,24 @@
+"""How much the reproduction of the paper simulates."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Numbers of lanes and steps.
+
+    ``num_lanes`` x ``num_steps`` for stationary ensembles after ``burn_in``, every ``thinning``-th step kept;
+    ``num_draws`` minibatch gradients for recursions; ``num_tail`` samples of a stationary law for its tail, from
+    ``tail_lanes`` lanes; ``num_seeds`` x ``num_data_steps`` for SGD on finite data sets.
+    """
+
+    num_lanes: int
+    num_steps: int
+    burn_in: int
+    thinning: int
+    num_draws: int
+    tail_lanes: int
+    num_tail: int
+    num_seeds: int
+    num_data_steps: int
+    num_data_sets: int
