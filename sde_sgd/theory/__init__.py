@@ -4,6 +4,7 @@ from sde_sgd.theory.affine_gradients import AffineGradients, affine_gradients, l
 from sde_sgd.theory.chain import Loop, SGDChain
 from sde_sgd.theory.critical_points import CriticalPoint, find_minimum, find_saddle
 from sde_sgd.theory.equilibrium import occupation, relaxation_rate, stationary_density
+from sde_sgd.theory.finite_rate import finite_rate_factor, monitoring_shift
 from sde_sgd.theory.first_passage import (
     exit_probability,
     first_passage_moments,
@@ -11,6 +12,7 @@ from sde_sgd.theory.first_passage import (
     mean_first_passage_time,
 )
 from sde_sgd.theory.kramers import eyring_kramers_time, kramers_correction, kramers_time
+from sde_sgd.theory.large_deviations import escape_action, large_deviation_time, skewness_effect
 from sde_sgd.theory.moment_maps import Moments
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
@@ -46,11 +48,13 @@ __all__ = [
     "SGDChain",
     "affine_gradients",
     "empirical_noise",
+    "escape_action",
     "exit_probability",
     "exponential_noise",
     "eyring_kramers_time",
     "find_minimum",
     "find_saddle",
+    "finite_rate_factor",
     "first_passage_moments",
     "gaussian_noise",
     "gradient_flow_moments",
@@ -58,6 +62,7 @@ __all__ = [
     "kramers_correction",
     "kramers_time",
     "laplace_noise",
+    "large_deviation_time",
     "least_squares",
     "matched_ou",
     "max_mean_square_learning_rate",
@@ -67,12 +72,14 @@ __all__ = [
     "mean_square_growth",
     "modified_flow_moments",
     "momentum_sme_moments",
+    "monitoring_shift",
     "occupation",
     "ou_stationary_covariance",
     "relaxation_rate",
     "sampling_factor",
     "sgd_moments",
     "sgd_stationary_covariance",
+    "skewness_effect",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
