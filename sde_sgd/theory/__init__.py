@@ -11,8 +11,10 @@ from sde_sgd.theory.first_passage import (
     mean_exit_time,
     mean_first_passage_time,
 )
+from sde_sgd.theory.heavy_escape import levy_exit_time, power_law_escape_time
 from sde_sgd.theory.kramers import eyring_kramers_time, kramers_correction, kramers_time
 from sde_sgd.theory.large_deviations import escape_action, large_deviation_time, skewness_effect
+from sde_sgd.theory.loss_level import LevelExit, level_action, level_escape_time, loss_growth
 from sde_sgd.theory.moment_maps import Moments
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
@@ -36,10 +38,19 @@ from sde_sgd.theory.stationary import (
     sme2_corrected_stationary_covariance,
     sme2_stationary_covariance,
 )
+from sde_sgd.theory.underdamped import (
+    KineticEquivalent,
+    energy_diffusion_time,
+    heavy_ball_equivalent,
+    langer_time,
+    melnikov_meshkov_time,
+)
 
 __all__ = [
     "AffineGradients",
     "CriticalPoint",
+    "KineticEquivalent",
+    "LevelExit",
     "Loop",
     "MatchedOU",
     "Moments",
@@ -48,6 +59,7 @@ __all__ = [
     "SGDChain",
     "affine_gradients",
     "empirical_noise",
+    "energy_diffusion_time",
     "escape_action",
     "exit_probability",
     "exponential_noise",
@@ -58,23 +70,31 @@ __all__ = [
     "first_passage_moments",
     "gaussian_noise",
     "gradient_flow_moments",
+    "heavy_ball_equivalent",
     "heavy_ball_velocity_covariance",
     "kramers_correction",
     "kramers_time",
+    "langer_time",
     "laplace_noise",
     "large_deviation_time",
     "least_squares",
+    "level_action",
+    "level_escape_time",
+    "levy_exit_time",
+    "loss_growth",
     "matched_ou",
     "max_mean_square_learning_rate",
     "max_stable_learning_rate",
     "mean_exit_time",
     "mean_first_passage_time",
     "mean_square_growth",
+    "melnikov_meshkov_time",
     "modified_flow_moments",
     "momentum_sme_moments",
     "monitoring_shift",
     "occupation",
     "ou_stationary_covariance",
+    "power_law_escape_time",
     "relaxation_rate",
     "sampling_factor",
     "sgd_moments",
