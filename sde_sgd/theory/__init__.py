@@ -11,12 +11,14 @@ from sde_sgd.theory.chain import Loop, SGDChain
 from sde_sgd.theory.critical_points import CriticalPoint, find_minimum, find_saddle
 from sde_sgd.theory.equilibrium import occupation, relaxation_rate, stationary_density
 from sde_sgd.theory.escape_directions import EscapeDirection, escape_direction, online_escape_direction
+from sde_sgd.theory.finite_rate import finite_rate_factor, monitoring_shift
 from sde_sgd.theory.first_passage import (
     exit_probability,
     first_passage_moments,
     mean_exit_time,
     mean_first_passage_time,
 )
+from sde_sgd.theory.heavy_escape import levy_exit_time, power_law_escape_time
 from sde_sgd.theory.high_dimensional import high_dimensional_covariance, max_high_dimensional_learning_rate
 from sde_sgd.theory.kramers import eyring_kramers_time, kramers_correction, kramers_time
 from sde_sgd.theory.label_noise import (
@@ -25,8 +27,10 @@ from sde_sgd.theory.label_noise import (
     max_online_learning_rate,
     natural_gradient_covariance,
 )
+from sde_sgd.theory.large_deviations import escape_action, large_deviation_time, skewness_effect
 from sde_sgd.theory.least_squares import LeastSquares, least_squares
 from sde_sgd.theory.limit_covariance import sgd_limit_covariance
+from sde_sgd.theory.loss_level import LevelExit, level_action, level_escape_time, loss_growth
 from sde_sgd.theory.matched_ou import MatchedOU, matched_ou
 from sde_sgd.theory.minima import minimum_covariance, minimum_noise_covariance
 from sde_sgd.theory.moment_maps import Moments
@@ -60,6 +64,13 @@ from sde_sgd.theory.tails import (
     sde_tail_exponent,
     tail_exponent,
 )
+from sde_sgd.theory.underdamped import (
+    KineticEquivalent,
+    energy_diffusion_time,
+    heavy_ball_equivalent,
+    langer_time,
+    melnikov_meshkov_time,
+)
 from sde_sgd.theory.weight_decay import WeightDecay, optimal_weight_decay
 
 __all__ = [
@@ -67,7 +78,9 @@ __all__ = [
     "AffineGradients",
     "CriticalPoint",
     "EscapeDirection",
+    "KineticEquivalent",
     "LeastSquares",
+    "LevelExit",
     "Loop",
     "MatchedOU",
     "Moments",
@@ -84,16 +97,20 @@ __all__ = [
     "directional_alignment",
     "empirical_noise",
     "empirical_tail_exponent",
+    "energy_diffusion_time",
+    "escape_action",
     "escape_direction",
     "exit_probability",
     "exponential_noise",
     "eyring_kramers_time",
     "find_minimum",
     "find_saddle",
+    "finite_rate_factor",
     "first_passage_moments",
     "gamma_noise",
     "gaussian_noise",
     "gradient_flow_moments",
+    "heavy_ball_equivalent",
     "heavy_ball_velocity_covariance",
     "high_dimensional_covariance",
     "input_noise_regression",
@@ -101,9 +118,15 @@ __all__ = [
     "kramers_time",
     "label_noise_covariance",
     "label_noise_sme_covariance",
+    "langer_time",
     "laplace_noise",
+    "large_deviation_time",
     "least_squares",
+    "level_action",
+    "level_escape_time",
+    "levy_exit_time",
     "loss_alignment",
+    "loss_growth",
     "lyapunov_exponent",
     "matched_ou",
     "matched_student_law",
@@ -117,10 +140,12 @@ __all__ = [
     "mean_exit_time",
     "mean_first_passage_time",
     "mean_square_growth",
+    "melnikov_meshkov_time",
     "minimum_covariance",
     "minimum_noise_covariance",
     "modified_flow_moments",
     "momentum_sme_moments",
+    "monitoring_shift",
     "natural_gradient_covariance",
     "occupation",
     "online_escape_direction",
@@ -128,6 +153,7 @@ __all__ = [
     "online_regression",
     "optimal_weight_decay",
     "ou_stationary_covariance",
+    "power_law_escape_time",
     "relaxation_rate",
     "sampling_factor",
     "sde_student_law",
@@ -135,6 +161,7 @@ __all__ = [
     "sgd_limit_covariance",
     "sgd_moments",
     "sgd_stationary_covariance",
+    "skewness_effect",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
