@@ -1,5 +1,32 @@
 """Second-order facts of a problem: the covariance of its gradient noise. Imports floors 0 and 1 only."""
 
+from sde_sgd.curvature.alignment import noise_alignment, subspace_overlap
 from sde_sgd.curvature.covariance import noise_covariance, noise_trace
+from sde_sgd.curvature.dense import dense_matrix
+from sde_sgd.curvature.eigenvalues import top_eigenpairs, top_eigenvalue
+from sde_sgd.curvature.fisher import empirical_fisher_trace, fisher_trace
+from sde_sgd.curvature.noise_scale import critical_batch_size, gradient_noise_scale, sampled_noise_scale
+from sde_sgd.curvature.operators import Adaptive, GaussNewton, Hessian, NoiseCovariance
+from sde_sgd.curvature.spectrum import spectral_density
+from sde_sgd.curvature.trace import trace
 
-__all__ = ["noise_covariance", "noise_trace"]
+__all__ = [
+    "Adaptive",
+    "GaussNewton",
+    "Hessian",
+    "NoiseCovariance",
+    "critical_batch_size",
+    "dense_matrix",
+    "empirical_fisher_trace",
+    "fisher_trace",
+    "gradient_noise_scale",
+    "noise_alignment",
+    "noise_covariance",
+    "noise_trace",
+    "sampled_noise_scale",
+    "spectral_density",
+    "subspace_overlap",
+    "top_eigenpairs",
+    "top_eigenvalue",
+    "trace",
+]

@@ -64,7 +64,7 @@ class _NnxInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class _NetworkLoss:
+class NetworkLoss:
     apply: Callable[[PyTree, Array], PyTree]
     loss: Callable[[PyTree, Array], Array]
 
@@ -138,7 +138,7 @@ def from_flax(module: Any, inputs: Any, labels: Any, loss: Callable[[PyTree, Arr
     prediction = _prediction_of_one(apply, init, inputs)
     _check_class_indices(prediction, labels)
     _check_loss(loss, prediction, jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype))
-    return Problem(example_loss=_NetworkLoss(apply, loss), data=(inputs, labels), init=init)
+    return Problem(example_loss=NetworkLoss(apply, loss), data=(inputs, labels), init=init)
 
 
 def predict(problem: Problem, params: PyTree, inputs: Any) -> PyTree:
@@ -170,7 +170,7 @@ def predict(problem: Problem, params: PyTree, inputs: Any) -> PyTree:
     >>> ss.problems.predict(net, net.init(jax.random.key(0)), jnp.ones((5, 3))).shape
     (5, 2)
     """
-    if not isinstance(problem.example_loss, _NetworkLoss):
+    if not isinstance(problem.example_loss, NetworkLoss):
         raise TypeError(f"problem must be made by from_flax, got one with the loss {problem.example_loss!r}.")
     return jax.vmap(problem.example_loss.predict, in_axes=(None, 0))(params, inputs)
 
