@@ -17,7 +17,7 @@ def summed(function: Callable[[Weighting], PyTree], problem: Problem, weights: W
 
     The loss, its gradient and the products with its Hessian are such functions.
     """
-    batch = weights if isinstance(weights, Batch) else _all_examples(problem, weights)
+    batch = _sparse(problem, weights)
     count = batch.indices.shape[0]
     if count <= chunk_size:
         return function(weights)
@@ -33,6 +33,8 @@ def summed(function: Callable[[Weighting], PyTree], problem: Problem, weights: W
     return jax.lax.scan(add, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes), chunks)[0]
 
 
-def _all_examples(problem: Problem, weights: Weighting) -> Batch:
+def _sparse(problem: Problem, weights: Weighting) -> Batch:
+    if isinstance(weights, Batch):
+        return weights
     indices = jnp.arange(problem.num_examples)
     return Batch(indices, jnp.full(indices.shape, 1 / problem.num_examples) if weights is None else weights)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PyTree
 
 from sde_sgd._core import tree
 from sde_sgd.curvature.flat import check_params
-from sde_sgd.problems.networks import NetworkLoss
+from sde_sgd.problems.network_loss import NetworkLoss
 from sde_sgd.problems.problem import Problem
 
 _EXAMPLES_AT_A_TIME = 64

@@ -116,7 +116,7 @@ def sampled_noise_scale(
     return _sampled_noise_scale(problem, params, key, batch_size, num_pairs, quantile)
 
 
-def critical_batch_size(problem: Problem, params: PyTree, *, key: Array, num_probes: int = 32) -> Estimate:
+def critical_batch_size(problem: Problem, params: PyTree, *, key: Array, num_probes: int = 64) -> Estimate:
     r"""Estimate the batch size beyond which larger batches hardly allow larger steps.
 
     .. math:: B_{\mathrm{noise}} = \frac{\mathrm{tr}(H \Sigma)}{g \cdot H g}, \qquad g = \nabla f
@@ -124,6 +124,9 @@ def critical_batch_size(problem: Problem, params: PyTree, *, key: Array, num_pro
     At it the noise takes half of the best possible decrease of the loss in one step, to second order in the step. The
     numerator is the mean of :math:`u \cdot H u` over Gaussian gradient noise u of covariance Sigma, a gradient with
     random weights of the examples; the denominator is exact. Meaningful where :math:`g \cdot H g > 0`.
+
+    Where a few directions dominate, the samples are as skewed as a chi-square of few degrees of freedom: intervals of
+    95 % from 16 or 32 probes held the exact value in 90 % of trials on a small network, missing it from below.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks
 from sde_sgd.curvature.chunks import CHUNK_SIZE, summed
-from sde_sgd.problems.networks import NetworkLoss
+from sde_sgd.problems.network_loss import NetworkLoss
 from sde_sgd.problems.problem import Problem, Weighting
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks
 from sde_sgd.problems.landscape import Constant
+from sde_sgd.problems.network_loss import NetworkLoss
 from sde_sgd.problems.problem import Problem
 
 _BATCH_STATISTICS = ("A batch-dependent normalisation has no per-example loss or gradient. "
@@ -61,20 +62,6 @@ class _NnxInit:
         from flax import nnx
 
         return nnx.to_pure_dict(nnx.state(self.constructor(rngs=nnx.Rngs(key)), nnx.Param))
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkLoss:
-    apply: Callable[[PyTree, Array], PyTree]
-    loss: Callable[[PyTree, Array], Array]
-
-    def __call__(self, params: PyTree, example: tuple[Array, Array]) -> Array:
-        inputs, label = example
-        return self.loss(self.predict(params, inputs), label)
-
-    def predict(self, params: PyTree, inputs: Array) -> PyTree:
-        """Return the prediction for one example, through a batch of one."""
-        return jax.tree.map(lambda leaf: leaf[0], self.apply(params, inputs[None]))
 
 
 def from_flax(module: Any, inputs: Any, labels: Any, loss: Callable[[PyTree, Array], Array]) -> Problem:
