@@ -111,8 +111,7 @@ def _top_eigenpairs(
     problem: Problem, params: PyTree, num: int, key: Array, operator: AbstractOperator, num_steps: int
 ) -> Eigenpairs:
     matrix = flat_operator(operator, problem, params)
-    start = normal_vector(key, jnp.uint32(0), matrix)
-    found = lanczos(matrix.product, start, num_steps, lambda step: normal_vector(key, step + 1, matrix))
+    found = lanczos(matrix.product, normal_vector(key, 0, matrix), num_steps)
     values, vectors = found.eigenpairs()
     top = vectors[:, ::-1][:, :num]
     residuals = found.residual * jnp.abs(top[-1])

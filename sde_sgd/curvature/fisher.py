@@ -48,6 +48,7 @@ def fisher_trace(problem: Problem, params: PyTree) -> Float[Array, ""]:
     return _fisher_trace(problem, params)
 
 
+@jax.jit
 def empirical_fisher_trace(problem: Problem, params: PyTree) -> Float[Array, ""]:
     r"""Return the mean squared gradient of the examples, with the labels of the data.
 
@@ -68,8 +69,8 @@ def empirical_fisher_trace(problem: Problem, params: PyTree) -> Float[Array, ""]
     Kunstner, Balles, Hennig (2019), Limitations of the empirical Fisher approximation for natural gradient descent,
     NeurIPS.
     """
-    return _mean_over_examples(lambda example: _squared_gradient(problem, check_params(problem, params), example),
-                               problem)
+    params = check_params(problem, params)
+    return _mean_over_examples(lambda example: _squared_gradient(problem, params, example), problem)
 
 
 @jax.jit

@@ -1,7 +1,7 @@
 """Operators on flat vectors: where pytrees meet linear algebra. Checks of what the operators are given."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,18 +39,18 @@ def flat_operator(operator: AbstractOperator, problem: Problem, params: PyTree) 
     return FlatOperator(product, tree, flat.size, jnp.dtype(dtype))
 
 
-def normal_vector(key: Array, number: Array, operator: FlatOperator) -> Vector:
+def normal_vector(key: Array, number: Any, operator: FlatOperator) -> Vector:
     """Return the ``number``-th vector of standard normals under ``key``."""
     return _draws(key, number).normals(operator.dim, dtype=operator.dtype)
 
 
-def sign_vector(key: Array, number: Array, operator: FlatOperator) -> Vector:
+def sign_vector(key: Array, number: Any, operator: FlatOperator) -> Vector:
     """Return the ``number``-th vector of independent fair signs under ``key``."""
     bits = _draws(key, number).bits(operator.dim)
     return jnp.where(bits & 1, 1.0, -1.0).astype(operator.dtype)
 
 
-def _draws(key: Array, number: Array) -> Draws:
+def _draws(key: Array, number: Any) -> Draws:
     return Draws(lane_key(key, jnp.uint32(0), purpose=RECORD), jnp.asarray(number, jnp.uint32))
 
 

@@ -45,7 +45,8 @@ def keskar_sharpness(
     The loss is nearly convex across so small a box, so that the maximum lies at a corner. From the corner up the
     gradient, and from three fixed random ones, the search goes to the corner that the gradient there points at, until
     that is where it is. L-BFGS-B then starts from what was found, with the box scaled to [-1, 1] and the objective to
-    slope one; the best of all ends counts. It is the best maximum known, hence a lower bound of the largest one.
+    slope one; the best of all ends counts. Where no corner is above the params, the box is not small, and it starts
+    from them. It is the best maximum known, hence a lower bound of the largest one.
 
     Parameters
     ----------
@@ -94,6 +95,8 @@ def keskar_sharpness(
     box = _box(problem, params, epsilon, subspace_dim, key)
     corners = np.unique([_ascend(box.objective, start) for start in _starts(box)], axis=0)
     rise, converged = max(_maximise(box.objective, corner, max_iterations) for corner in corners)
+    if rise <= 0:
+        rise, converged = _maximise(box.objective, np.zeros_like(box.half_widths), max_iterations)
     return KeskarSharpness(100 * rise / (1 + box.loss), converged, box.evaluations)
 
 
@@ -103,8 +106,8 @@ def keskar_sharpness_as_published(
 ) -> KeskarSharpness:
     """Return what ten iterations of L-BFGS-B from the params, without any scaling, make of Keskar's sharpness.
 
-    For comparison with published numbers. At a small gradient its first steps are much shorter than the box, and the
-    value is too small by up to two orders of magnitude.
+    For comparison with published numbers. At a small gradient its steps are much shorter than the box, or its
+    tolerance (1e-5 on every entry of the gradient) is met at the start; the value can be too small by any factor.
 
     Parameters
     ----------

@@ -30,25 +30,22 @@ class Tridiagonal(NamedTuple):
         return jnp.linalg.eigh(jnp.diag(self.diagonal) + off + off.T)
 
 
-def lanczos(
-    product: Callable[[Vector], Vector], start: Vector, num_steps: int, restart: Callable[[Any], Vector]
-) -> Tridiagonal:
+def lanczos(product: Callable[[Vector], Vector], start: Vector, num_steps: int) -> Tridiagonal:
     """Run the Lanczos process.
 
     Every new vector is made orthogonal to all before it, twice, which keeps the basis orthonormal to rounding and the
-    spectrum of T free of the copies of converged eigenvalues that the bare recurrence makes.
+    spectrum of T free of the copies of converged eigenvalues that the bare recurrence makes. Where the Krylov space is
+    exhausted, ``start`` with its entries shifted takes over, as good as a new random vector; T then splits into blocks,
+    each with eigenvalues of A.
 
     Parameters
     ----------
     product
         The symmetric matrix A as a function.
     start
-        Where to start; need not be normalised.
+        A random vector, which need not be normalised.
     num_steps
         m, at most the dimension.
-    restart
-        ``restart(step)`` returns a random vector. It takes over where the Krylov space is exhausted; T then splits
-        into blocks, each with eigenvalues of A.
 
     References
     ----------
@@ -67,7 +64,7 @@ def lanczos(
         length = jnp.linalg.norm(image)
         largest = jnp.maximum(jnp.max(jnp.abs(diagonal)), jnp.max(off_diagonal))
         exhausted = length <= rounding * largest
-        following = jnp.where(exhausted, _orthogonal(restart(index), basis), image)
+        following = jnp.where(exhausted, _orthogonal(jnp.roll(start, index + 1), basis), image)
         following = following / jnp.linalg.norm(following)
         off_diagonal = off_diagonal.at[index].set(jnp.where(exhausted, 0.0, length))
         return basis.at[index + 1].set(following, mode="drop"), diagonal, off_diagonal

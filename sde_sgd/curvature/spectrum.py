@@ -115,9 +115,7 @@ def _spectral_density(
     matrix = flat_operator(operator, problem, params)
 
     def quadrature(probe: Array) -> tuple[Array, Array]:
-        first = probe * jnp.uint32(num_steps + 1)
-        start = normal_vector(key, first, matrix)
-        found = lanczos(matrix.product, start, num_steps, lambda step: normal_vector(key, first + step + 1, matrix))
+        found = lanczos(matrix.product, normal_vector(key, probe, matrix), num_steps)
         nodes, vectors = found.eigenpairs()
         return nodes, vectors[0] ** 2
 
