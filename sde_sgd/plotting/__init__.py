@@ -6,5 +6,6 @@ Sizes are those of a column (3.4 inches) or a page (7 inches), with text of 7 an
 from sde_sgd.plotting.comparison import compare_figure
 from sde_sgd.plotting.curves import risk_curves, risk_grid
 from sde_sgd.plotting.errors import weak_error_plot
+from sde_sgd.plotting.landscape import path_plot, plane_plot
 
-__all__ = ["compare_figure", "risk_curves", "risk_grid", "weak_error_plot"]
+__all__ = ["compare_figure", "path_plot", "plane_plot", "risk_curves", "risk_grid", "weak_error_plot"]
