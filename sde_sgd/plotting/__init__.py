@@ -8,10 +8,13 @@ from sde_sgd.plotting.curves import risk_curves, risk_grid
 from sde_sgd.plotting.errors import weak_error_plot
 from sde_sgd.plotting.escape import escape_figure, plot_escape_times, plot_survival
 from sde_sgd.plotting.landscape import plot_landscape
+from sde_sgd.plotting.slices import path_plot, plane_plot
 
 __all__ = [
     "compare_figure",
     "escape_figure",
+    "path_plot",
+    "plane_plot",
     "plot_escape_times",
     "plot_landscape",
     "plot_survival",
