@@ -14,6 +14,7 @@ from sde_sgd.theory.alignment import (
 )
 from sde_sgd.theory.escape_directions import EscapeDirection, escape_direction, online_escape_direction
 from sde_sgd.theory.high_dimensional import high_dimensional_covariance, max_high_dimensional_learning_rate
+from sde_sgd.theory.krylov import ReducedMinimum, krylov_minimum
 from sde_sgd.theory.label_noise import (
     label_noise_covariance,
     label_noise_sme_covariance,
@@ -46,6 +47,7 @@ __all__ = [
     "LeastSquares",
     "MatchedOU",
     "Moments",
+    "ReducedMinimum",
     "RegressionFluctuation",
     "WeightDecay",
     "affine_gradients",
@@ -55,6 +57,7 @@ __all__ = [
     "heavy_ball_velocity_covariance",
     "high_dimensional_covariance",
     "input_noise_regression",
+    "krylov_minimum",
     "label_noise_covariance",
     "label_noise_sme_covariance",
     "least_squares",
