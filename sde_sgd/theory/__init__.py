@@ -22,7 +22,7 @@ from sde_sgd.theory.label_noise import (
     natural_gradient_covariance,
 )
 from sde_sgd.theory.least_squares import LeastSquares, least_squares
-from sde_sgd.theory.limit_covariance import sgd_limit_covariance
+from sde_sgd.theory.limit_covariance import sgd_limit_covariance, sme_limit_covariance
 from sde_sgd.theory.matched_ou import MatchedOU, matched_ou
 from sde_sgd.theory.minima import minimum_covariance, minimum_noise_covariance
 from sde_sgd.theory.moment_maps import Moments
@@ -86,6 +86,7 @@ __all__ = [
     "sgd_stationary_covariance",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
+    "sme_limit_covariance",
     "sme_moments",
     "svag_moments",
 ]
