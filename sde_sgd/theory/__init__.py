@@ -21,6 +21,7 @@ from sde_sgd.theory.first_passage import (
 from sde_sgd.theory.heavy_escape import levy_exit_time, power_law_escape_time
 from sde_sgd.theory.high_dimensional import high_dimensional_covariance, max_high_dimensional_learning_rate
 from sde_sgd.theory.kramers import eyring_kramers_time, kramers_correction, kramers_time
+from sde_sgd.theory.krylov import ReducedMinimum, krylov_minimum
 from sde_sgd.theory.label_noise import (
     label_noise_covariance,
     label_noise_sme_covariance,
@@ -29,7 +30,7 @@ from sde_sgd.theory.label_noise import (
 )
 from sde_sgd.theory.large_deviations import escape_action, large_deviation_time, skewness_effect
 from sde_sgd.theory.least_squares import LeastSquares, least_squares
-from sde_sgd.theory.limit_covariance import sgd_limit_covariance
+from sde_sgd.theory.limit_covariance import sgd_limit_covariance, sme_limit_covariance
 from sde_sgd.theory.loss_level import LevelExit, level_action, level_escape_time, loss_growth
 from sde_sgd.theory.matched_ou import MatchedOU, matched_ou
 from sde_sgd.theory.minima import minimum_covariance, minimum_noise_covariance
@@ -86,6 +87,7 @@ __all__ = [
     "Moments",
     "NoiseLaw",
     "Prediction",
+    "ReducedMinimum",
     "RegressionFluctuation",
     "SGDChain",
     "StudentLaw",
@@ -116,6 +118,7 @@ __all__ = [
     "input_noise_regression",
     "kramers_correction",
     "kramers_time",
+    "krylov_minimum",
     "label_noise_covariance",
     "label_noise_sme_covariance",
     "langer_time",
@@ -164,6 +167,7 @@ __all__ = [
     "skewness_effect",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
+    "sme_limit_covariance",
     "sme_moments",
     "stationary_density",
     "svag_moments",
