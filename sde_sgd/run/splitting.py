@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks
@@ -198,6 +197,8 @@ def _labelled(
     attrs: Mapping[str, str],
 ) -> "xarray.Dataset":
     time_per_look = time_per_step / excursions.motion.looks_per_step
+    import scipy.stats
+
     loop_time, probability = loops.looks * time_per_look, estimates.probability
     time, relative = _ratio(loop_time, probability)
     factor = np.exp(scipy.stats.t.ppf((1 + confidence) / 2, len(probability) - 1) * relative)
