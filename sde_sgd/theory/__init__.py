@@ -1,11 +1,22 @@
 """Closed forms in float64 on the host: what a simulation should find, without running it."""
 
 from sde_sgd.theory.affine_gradients import AffineGradients, affine_gradients, least_squares, sampling_factor
+from sde_sgd.theory.balance import (
+    ProductMoments,
+    balance_contraction,
+    balance_rate,
+    critical_temperature,
+    gaussian_product_moments,
+    product_moments,
+)
+from sde_sgd.theory.balanced_law import BalancedLaw, GammaLaw, balanced_gamma_law, balanced_product_law
 from sde_sgd.theory.moment_maps import Moments
 from sde_sgd.theory.moments import sgd_moments, svag_moments
 from sde_sgd.theory.moments_momentum import momentum_sme_moments
 from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_moments, sme_moments
 from sde_sgd.theory.multiplicative import batch_curvatures, convergent_learning_rates, lyapunov_exponent
+from sde_sgd.theory.noise_equilibrium import TwoLayerWeights, charge_change, noise_equilibrium, noise_imbalance
+from sde_sgd.theory.resetting import optimal_resetting_rate, resetting_first_passage_time
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import (
     MatchedOU,
@@ -26,14 +37,25 @@ from sde_sgd.theory.tails import (
 
 __all__ = [
     "AffineGradients",
+    "BalancedLaw",
+    "GammaLaw",
     "MatchedOU",
     "Moments",
+    "ProductMoments",
     "StudentLaw",
+    "TwoLayerWeights",
     "affine_gradients",
+    "balance_contraction",
+    "balance_rate",
+    "balanced_gamma_law",
+    "balanced_product_law",
     "batch_curvatures",
+    "charge_change",
     "convergent_learning_rates",
+    "critical_temperature",
     "decoupled_student_law",
     "empirical_tail_exponent",
+    "gaussian_product_moments",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
     "least_squares",
@@ -46,7 +68,12 @@ __all__ = [
     "mean_square_growth",
     "modified_flow_moments",
     "momentum_sme_moments",
+    "noise_equilibrium",
+    "noise_imbalance",
+    "optimal_resetting_rate",
     "ou_stationary_covariance",
+    "product_moments",
+    "resetting_first_passage_time",
     "sampling_factor",
     "sde_student_law",
     "sde_tail_exponent",
