@@ -17,6 +17,14 @@ from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_mome
 from sde_sgd.theory.multiplicative import batch_curvatures, convergent_learning_rates, lyapunov_exponent
 from sde_sgd.theory.noise_equilibrium import TwoLayerWeights, charge_change, noise_equilibrium, noise_imbalance
 from sde_sgd.theory.resetting import optimal_resetting_rate, resetting_first_passage_time
+from sde_sgd.theory.shuffling import (
+    epoch_crossover_curvature,
+    epoch_noise_autocovariance,
+    epoch_noise_spectrum,
+    epoch_phase_variance,
+    epoch_stationary_variance,
+    shuffled_modified_loss,
+)
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import (
     MatchedOU,
@@ -55,6 +63,11 @@ __all__ = [
     "critical_temperature",
     "decoupled_student_law",
     "empirical_tail_exponent",
+    "epoch_crossover_curvature",
+    "epoch_noise_autocovariance",
+    "epoch_noise_spectrum",
+    "epoch_phase_variance",
+    "epoch_stationary_variance",
     "gaussian_product_moments",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
@@ -79,6 +92,7 @@ __all__ = [
     "sde_tail_exponent",
     "sgd_moments",
     "sgd_stationary_covariance",
+    "shuffled_modified_loss",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
