@@ -1,5 +1,6 @@
 """Closed forms in float64 on the host: what a simulation should find, without running it."""
 
+from sde_sgd.theory.adaptive import rmsprop_stationary_variance, sign_sgd_drift, sign_sgd_stationary_variance
 from sde_sgd.theory.affine_gradients import AffineGradients, affine_gradients, least_squares, sampling_factor
 from sde_sgd.theory.balance import (
     ProductMoments,
@@ -17,6 +18,13 @@ from sde_sgd.theory.moments_sde import gradient_flow_moments, modified_flow_mome
 from sde_sgd.theory.multiplicative import batch_curvatures, convergent_learning_rates, lyapunov_exponent
 from sde_sgd.theory.noise_equilibrium import TwoLayerWeights, charge_change, noise_equilibrium, noise_imbalance
 from sde_sgd.theory.resetting import optimal_resetting_rate, resetting_first_passage_time
+from sde_sgd.theory.scaling import (
+    AdaptiveHyperparameters,
+    constant_fluctuation_learning_rate,
+    label_noise_fluctuation,
+    linear_scaling,
+    square_root_scaling,
+)
 from sde_sgd.theory.shuffling import (
     epoch_crossover_curvature,
     epoch_noise_autocovariance,
@@ -44,6 +52,7 @@ from sde_sgd.theory.tails import (
 )
 
 __all__ = [
+    "AdaptiveHyperparameters",
     "AffineGradients",
     "BalancedLaw",
     "GammaLaw",
@@ -59,6 +68,7 @@ __all__ = [
     "balanced_product_law",
     "batch_curvatures",
     "charge_change",
+    "constant_fluctuation_learning_rate",
     "convergent_learning_rates",
     "critical_temperature",
     "decoupled_student_law",
@@ -71,7 +81,9 @@ __all__ = [
     "gaussian_product_moments",
     "gradient_flow_moments",
     "heavy_ball_velocity_covariance",
+    "label_noise_fluctuation",
     "least_squares",
+    "linear_scaling",
     "lyapunov_exponent",
     "matched_ou",
     "matched_student_law",
@@ -87,15 +99,19 @@ __all__ = [
     "ou_stationary_covariance",
     "product_moments",
     "resetting_first_passage_time",
+    "rmsprop_stationary_variance",
     "sampling_factor",
     "sde_student_law",
     "sde_tail_exponent",
     "sgd_moments",
     "sgd_stationary_covariance",
     "shuffled_modified_loss",
+    "sign_sgd_drift",
+    "sign_sgd_stationary_variance",
     "sme2_corrected_stationary_covariance",
     "sme2_stationary_covariance",
     "sme_moments",
+    "square_root_scaling",
     "svag_moments",
     "tail_exponent",
 ]
