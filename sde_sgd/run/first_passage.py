@@ -82,7 +82,7 @@ def first_passage(
     Raises
     ------
     TypeError, ValueError
-        On bad input, before anything is compiled; and if a run starts inside the region.
+        On bad input, before anything is compiled; and, as soon as it is seen, if a run starts inside the region.
 
     Warns
     -----
@@ -92,7 +92,8 @@ def first_passage(
     Notes
     -----
     Never average the durations of the runs that escaped: the slow ones are missing. `analysis.escape_time` does not.
-    Every process sees the randomness that it sees in `simulate`, so a run is the trajectory of the same seed there.
+    Every process sees the randomness that it sees in `simulate`, so a run is the trajectory of the same seed there, up
+    to rounding: the two are different programs.
 
     Examples
     --------
@@ -120,8 +121,9 @@ def first_passage(
     tile = tile_size(problem, example, lanes_leave=True)
     max_looks = int(max_steps) * moving.looks_per_step
     with progress_bar(float(num_lanes), "first passage", progress, "runs") as report:
-        ended, _ = run_queue(passage, starts, max_looks, mesh=lane_mesh(), tile=tile, report=report)
-    _check_ends(ended, max_steps)
+        ended, _ = run_queue(passage, starts, max_looks, mesh=lane_mesh(), tile=tile, report=report,
+                             check=_check_starts)
+    _warn_of_no_event(ended, max_steps)
     config = {"run": "first_passage", "problem": problem, "process": process, "region": named, "observe": observe,
               "num_lanes": num_lanes, "max_steps": max_steps, "params": params, "record": record}
     attrs = provenance(config, key, dtype=float_dtype(example_state(passage).params), tile_size=tile)
@@ -151,11 +153,14 @@ def _params(problem: Problem, params: PyTree) -> PyTree:
     return params
 
 
-def _check_ends(ended: Ended, max_steps: int) -> None:
+def _check_starts(ended: Ended) -> None:
     inside = int(np.sum((ended.code > 0) & (ended.looks == 0)))
     if inside:
         raise ValueError(f"{inside} of {len(ended.code)} runs start inside the region. Start outside, or pass another "
                          "region.")
+
+
+def _warn_of_no_event(ended: Ended, max_steps: int) -> None:
     if not np.any(ended.code > 0):
         diverged = int(np.sum(ended.code == DIVERGED))
         warnings.warn(

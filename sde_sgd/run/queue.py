@@ -46,9 +46,12 @@ def run_queue(
     mesh: Mesh,
     tile: int,
     report: Callable[[float], None],
+    check: Callable[[Ended], None] = lambda ended: None,
     keep_states: bool = False,
 ) -> tuple[Ended, Work]:
     """Give every run up to ``max_looks`` looks; run i uses the ``starts[i]``-th start.
+
+    After every call ``check`` sees how the runs ended that have; it may raise.
 
     Returns
     -------
@@ -65,6 +68,7 @@ def run_queue(
         with pace.timed(length):
             queue.call(length)
         report(float(queue.take_finished()))
+        check(queue.ended)
     return queue.ended, Work(queue.useful, queue.total)
 
 
