@@ -73,10 +73,11 @@ def keskar_sharpness(
     Notes
     -----
     As published, ten iterations of L-BFGS-B (`keskar_sharpness_as_published`) stop short of the maximum, the shorter
-    the smaller the gradient. Compare runs at the same training loss, and use float64 params where the loss rises by
-    less than about 1e-5. The columns of A are not normalised: with columns of length one the value follows the gradient
-    rather than the curvature. The box, being absolute for small params, is not invariant when layers of a ReLU network
-    are rescaled inversely; `worst_case_sharpness` with `AdaptiveBox` is the same without the "+ 1".
+    the smaller the gradient. Compare runs at the same training loss. In single precision the line search may end on
+    rounding, ``converged`` is then False; where the loss rises by less than about 1e-5, use float64. The columns of A
+    are not normalised: with columns of length one the value follows the gradient rather than the curvature. The box,
+    being absolute for small params, is not invariant when layers of a ReLU network are rescaled inversely;
+    `worst_case_sharpness` with `AdaptiveBox` is the same without the "+ 1".
 
     References
     ----------

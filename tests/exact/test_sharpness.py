@@ -145,6 +145,8 @@ INVARIANT = {
     "adaptive box": lambda net, p: curvature.worst_case_sharpness(net, p, curvature.AdaptiveBox(0.01), num_steps=5),
     "largest eigenvalue of THT": lambda net, p: curvature.top_eigenvalue(net, p, key=KEY,
                                                                          operator=curvature.Adaptive()),
+    "filter-normalised slice": lambda net, p: curvature.loss_slice(
+        net, p, curvature.filter_normalised_direction(p, key=KEY), [0.5]).loss.item(),
     "adaptive average": lambda net, p: curvature.average_sharpness(net, p, 0.05, key=KEY, adaptive=True).value,
 }
 VARIANT = {
