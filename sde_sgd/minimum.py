@@ -58,8 +58,8 @@ def quadratic_model(problem: Problem, params: PyTree | None = None) -> theory.Af
     point = problem.minimum if params is None else params
     dim = tree.size(point)
     if problem.num_examples * dim**2 > _MAX_NUMBERS:
-        raise ValueError(f"problem has {problem.num_examples} examples and {dim} parameters: their Hessians are too "
-                         "large. Use theory.least_squares for regression, or theory.krylov_minimum with Hessian products.")
+        raise ValueError(f"problem has {problem.num_examples} examples and {dim} parameters: their Hessians do not "
+                         "fit. Use theory.least_squares for regression, theory.krylov_minimum with Hessian products.")
     with jax.enable_x64(True):
         data = jax.tree.map(_float64, problem.data)
         flat, unravel = ravel_pytree(jax.tree.map(_float64, point))

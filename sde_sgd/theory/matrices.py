@@ -42,7 +42,12 @@ def symmetric(name: str, value: Any, dim: int | None = None, leading: tuple[int 
 def covariance(name: str, value: Any, dim: int) -> Float[np.ndarray, "dim dim"]:
     """Return a float64 copy of a covariance; raise unless it is symmetric and positive semi-definite."""
     matrix = symmetric(name, value, dim)
-    eigenvalues = np.linalg.eigvalsh(matrix)
+    try:
+        # A mean eigenvalue is at most the largest: what passes this test, at a tenth of the cost, passes the next.
+        np.linalg.cholesky(matrix + _ASYMMETRY * np.trace(matrix) / dim * np.eye(dim))
+        return matrix
+    except np.linalg.LinAlgError:
+        eigenvalues = np.linalg.eigvalsh(matrix)
     if eigenvalues[0] < -_ASYMMETRY * max(eigenvalues[-1], 0.0):
         raise ValueError(f"{name} must be positive semi-definite, got smallest eigenvalue {eigenvalues[0]:.6g}. "
                          "Pass the covariance itself, not its inverse, its root or its logarithm.")

@@ -40,14 +40,19 @@ class Modes(NamedTuple):
 def minimum_modes(hessian: ArrayLike, noise_covariance: ArrayLike, learning_rate: ArrayLike) -> Modes:
     """Return the modes of a minimum; raise unless H and Lambda are positive definite and C is a covariance."""
     h = matrices.symmetric("hessian", hessian)
-    root = rate_root(learning_rate, len(h))
     noise = matrices.covariance("noise_covariance", noise_covariance, len(h))
-    curvatures = np.linalg.eigvalsh(h)
+    curvatures, basis = np.linalg.eigh(h)
     if curvatures[0] <= matrices.rank_tolerance(curvatures):
         raise ValueError(f"hessian must be positive definite, got smallest eigenvalue {curvatures[0]:.6g}: along that "
                          "direction no stationary law exists. Restrict it to the directions of positive curvature.")
-    rates, basis = np.linalg.eigh(root.T @ h @ root)
-    basis = root @ basis
+    if np.ndim(learning_rate) == 0:
+        checks.positive("learning_rate", learning_rate)
+        eta = float(learning_rate)  # pyright: ignore[reportArgumentType]
+        rates, basis = eta * curvatures, np.sqrt(eta) * basis
+    else:
+        root = rate_root(learning_rate, len(h))
+        rates, basis = np.linalg.eigh(root.T @ h @ root)
+        basis = root @ basis
     return Modes(rates, basis.T @ noise @ basis, basis)
 
 
