@@ -28,6 +28,7 @@ from sde_sgd.theory.noise_laws import (
     uniform_noise,
 )
 from sde_sgd.theory.prediction import Prediction
+from sde_sgd.theory.quasi_potential import MinimumAction, quasi_potential
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import (
     MatchedOU,
@@ -53,6 +54,7 @@ __all__ = [
     "LevelExit",
     "Loop",
     "MatchedOU",
+    "MinimumAction",
     "Moments",
     "NoiseLaw",
     "Prediction",
@@ -95,6 +97,7 @@ __all__ = [
     "occupation",
     "ou_stationary_covariance",
     "power_law_escape_time",
+    "quasi_potential",
     "relaxation_rate",
     "sampling_factor",
     "sgd_moments",
