@@ -144,6 +144,7 @@ def _geometric_action(
 ) -> Callable[[Any], Float[Array, " segments"]]:
     """Return the function that gives the action of each segment of a path, by the midpoint rule."""
 
+    @jax.jit
     def action(path: Float[Array, "points d"]) -> Float[Array, " segments"]:
         steps, middles = jnp.diff(path, axis=0), (path[1:] + path[:-1]) / 2
         drifts, metrics = jax.vmap(drift)(middles), jax.vmap(inverse)(middles)
