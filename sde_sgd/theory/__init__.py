@@ -62,6 +62,7 @@ from sde_sgd.theory.noise_laws import (
 )
 from sde_sgd.theory.online_regression import RegressionFluctuation, input_noise_regression, online_regression
 from sde_sgd.theory.prediction import Prediction
+from sde_sgd.theory.quasi_potential import MinimumAction, quasi_potential
 from sde_sgd.theory.resetting import optimal_resetting_rate, resetting_first_passage_time
 from sde_sgd.theory.scaling import (
     AdaptiveHyperparameters,
@@ -114,6 +115,7 @@ __all__ = [
     "LevelExit",
     "Loop",
     "MatchedOU",
+    "MinimumAction",
     "Moments",
     "NoiseLaw",
     "Prediction",
@@ -208,6 +210,7 @@ __all__ = [
     "ou_stationary_covariance",
     "power_law_escape_time",
     "product_moments",
+    "quasi_potential",
     "relaxation_rate",
     "resetting_first_passage_time",
     "rmsprop_stationary_variance",

@@ -96,7 +96,7 @@ def find_saddle(potential: Callable[[Any], Any], guess: ArrayLike) -> CriticalPo
 
 def of_vector(potential: Callable[[Any], Any], point: ArrayLike) -> Callable[[Any], Any]:
     """Return the potential as a function of a vector: itself, unless its points are numbers."""
-    return potential if np.ndim(point) else lambda x: potential(x[0])
+    return potential if np.ndim(point) else potentials.of_first(potential)
 
 
 def barrier(minimum: CriticalPoint, saddle: CriticalPoint) -> float:

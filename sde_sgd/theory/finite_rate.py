@@ -9,6 +9,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
+from sde_sgd.theory import potentials
 from sde_sgd.theory.critical_points import CriticalPoint, barrier, find_minimum, find_saddle, of_vector
 from sde_sgd.theory.prediction import Prediction, judged, large_learning_rate, low_barrier
 
@@ -122,11 +123,7 @@ def _path_integral(potential: Callable[[Any], Any], a: CriticalPoint, s: Critica
     downhill = np.linalg.eigh(s.hessian)[1][:, 0]
     downhill *= np.sign(downhill @ (a.position - s.position)) * _SHORT * distance
 
-    @jax.jit
-    def velocity(state: jax.Array) -> jax.Array:
-        slope = jax.grad(potential)
-        gradient, along = jax.jvp(slope, (state[:-1],), (slope(state[:-1]),))
-        return jax.numpy.append(-gradient, along @ along)
+    velocity = _descent_velocity(potential)
 
     def arrived(_: float, state: Float[np.ndarray, " d+1"]) -> float:
         return float(np.linalg.norm(state[:-1] - a.position)) - _SHORT * distance
@@ -140,3 +137,16 @@ def _path_integral(potential: Callable[[Any], Any], a: CriticalPoint, s: Critica
         raise ValueError(f"minimum must be where the path down from the saddle ends, but from {s.position} it leads "
                          f"to {path.y[:-1, -1]}, not to {a.position}. Pass the saddle of this minimum.")
     return float(path.y[-1, -1])
+
+
+@potentials.reused
+def _descent_velocity(potential: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the velocity of the state (x, integral of |H g|^2) of steepest descent."""
+
+    @jax.jit
+    def velocity(state: jax.Array) -> jax.Array:
+        slope = jax.grad(potential)
+        gradient, along = jax.jvp(slope, (state[:-1],), (slope(state[:-1]),))
+        return jax.numpy.append(-gradient, along @ along)
+
+    return velocity

@@ -1,5 +1,6 @@
 """Potentials given as functions: values and derivatives in float64, whatever JAX's own setting."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -30,9 +31,8 @@ def derivative(
 ) -> np.ndarray:
     """Return a derivative of an elementwise function of one variable at an array of positions."""
     _check_callable(name, function)
-    for _ in range(order):
-        function = jax.grad(function)
-    return _evaluate(jax.vmap(function), _padded(np.asarray(x)), name)[: np.size(x)].reshape(np.shape(x))
+    x = np.asarray(x)
+    return _evaluate(_derivative(function, order), _padded(x), name)[: x.size].reshape(x.shape)
 
 
 def gradient_and_hessian(
@@ -40,7 +40,7 @@ def gradient_and_hessian(
 ) -> Callable[[Float[np.ndarray, " d"]], tuple[np.ndarray, np.ndarray]]:
     """Return a function that gives gradient and Hessian at a point, compiled once."""
     _check_callable(name, function)
-    both = jax.jit(lambda x: jax.numpy.vstack([jax.grad(function)(x), jax.hessian(function)(x)]))
+    both = _gradient_and_hessian(function)
 
     def evaluated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = _evaluate(both, x, name)
@@ -63,6 +63,39 @@ def vector(name: str, value: Any) -> Float[np.ndarray, " d"]:
 def number(name: str, value: Any) -> float:
     """Return a finite number as a float."""
     return float(matrices.finite_array(name, value, ()))
+
+
+def reused(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep what is compiled for a function, so that the next call with the same function object finds it."""
+    cached = functools.lru_cache(maxsize=64)(compiled)
+
+    @functools.wraps(compiled)
+    def kept(function: Callable[[Any], Any], *arguments: Any) -> Any:
+        try:
+            hash(function)
+        except TypeError:
+            return compiled(function, *arguments)
+        return cached(function, *arguments)
+
+    return kept
+
+
+@reused
+def of_first(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function of a number as one of a vector of one coordinate."""
+    return lambda x: function(x[0])
+
+
+@reused
+def _derivative(function: Callable[[Any], Any], order: int) -> Callable[[Any], Any]:
+    for _ in range(order):
+        function = jax.grad(function)
+    return jax.jit(jax.vmap(function))
+
+
+@reused
+def _gradient_and_hessian(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return jax.jit(lambda x: jax.numpy.vstack([jax.grad(function)(x), jax.hessian(function)(x)]))
 
 
 def _check_callable(name: str, function: Any) -> None:
