@@ -205,23 +205,22 @@ def mean_of(values: Any, name: str) -> dict[str, Estimate]:
 
 
 def print_table(title: str, unit: str, rows: Sequence[Row], reference: Mapping[str, Estimate] | None = None) -> None:
-    """Print the rows; each against the first, whose rate is the numerator of every ratio.
+    """Print the rows; each against the first, whose rate is the numerator of every ratio, per CPU and per wall second.
 
     ``z`` compares an accuracy number with ``reference`` if given, else with the first row's, in standard errors.
     """
     print(f"\n{title}\n{'-' * len(title)}")
-    header = (f"{'':<34}{'M ' + unit + '/s':>22}{'median':>10}{'per CPU s':>11}{'first is':>10}{'compile s':>11}  "
-              "accuracy (standard error; z)")
-    print(header)
+    print(f"{'':<34}{'M ' + unit + '/CPU s':>26}{'/wall s':>10}{'first is (CPU)':>16}{'(wall)':>9}{'compile s':>11}  "
+          "accuracy (standard error; z)")
     first = rows[0]
     reference = first.accuracy if reference is None else reference
     for row in rows:
         if row.status != "ok":
-            print(f"{row.name:<34}{row.status:>22}")
+            print(f"{row.name:<34}{row.status:>26}")
             continue
-        ratio = first.rate / row.rate
-        print(f"{row.name:<34}{row.rate / 1e6:>22.4g}{row.median_rate / 1e6:>10.4g}{row.cpu_rate / 1e6:>11.4g}"
-              f"{f'{ratio:.3g}x':>10}{row.compile_seconds:>11.2f}  {_accuracy(row, reference)}")
+        by_cpu, by_wall = first.cpu_rate / row.cpu_rate, first.rate / row.rate
+        print(f"{row.name:<34}{row.cpu_rate / 1e6:>26.4g}{row.rate / 1e6:>10.4g}{f'{by_cpu:.3g}x':>16}"
+              f"{f'{by_wall:.3g}x':>9}{row.compile_seconds:>11.2f}  {_accuracy(row, reference)}")
         if row.note:
             print(f"{'':<34}  ({row.note})")
     for name, estimate in (reference if reference is not first.accuracy else {}).items():
@@ -249,7 +248,8 @@ def as_json(title: str, unit: str, rows: Sequence[Row], settings: Mapping[str, A
         "rows": [
             dataclasses.asdict(row)
             | {"rate": row.rate, "median_rate": row.median_rate, "cpu_rate": row.cpu_rate,
-               "first_over_this": rows[0].rate / row.rate if row.wall else math.nan}
+               "first_over_this": rows[0].rate / row.rate if row.wall else math.nan,
+               "first_over_this_by_cpu": rows[0].cpu_rate / row.cpu_rate if row.cpu else math.nan}
             for row in rows
         ],
     }

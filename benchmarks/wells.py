@@ -99,15 +99,13 @@ def sde_sgd_first_passage(size: Size) -> Callable[[], Any]:
     """The same question asked as `first_passage`: lanes that are done leave."""
     import jax
 
-    if not hasattr(ss, "first_passage"):
-        raise machine.NotInstalled("this version of sde_sgd has no first_passage")
     problem = ss.problems.potential(well, start=-1.0)
     process = ss.Langevin(STEP_SIZE, temperature=TEMPERATURE)
 
     def run() -> dict[str, Estimate]:
         exits = ss.first_passage(problem, process, region=beyond_barrier, num_lanes=size.lanes, max_steps=size.steps,
-                                 key=jax.random.key(1))
-        return machine.mean_of(exits.durations, "exit step")
+                                 progress=False, key=jax.random.key(1))
+        return machine.mean_of(exits.steps, "exit step")
 
     return run
 
@@ -355,7 +353,7 @@ def scalar_contenders(size: Size, folder: pathlib.Path) -> Sequence[Contender]:
     return [
         Contender("sde_sgd simulate", size.work, lambda: sde_sgd_simulate(size), unrecorded),
         Contender("sde_sgd first_passage", size.work, lambda: sde_sgd_first_passage(size),
-                  "work counted as if every lane made all steps"),
+                  "lanes that are done leave; work counted as if every lane made all steps"),
         Contender("JAX scan, one normal a step", size.work, lambda: jax_vector_normal(size)),
         Contender("JAX vmap, fold_in per lane", size.share(1 / 2).work, lambda: jax_per_lane(size.share(1 / 2))),
         Contender("diffrax Euler, plain path", slow.work, lambda: diffrax_euler(slow, "plain"), unrecorded),
@@ -384,7 +382,7 @@ def main() -> None:
     parsed = machine.arguments(__doc__.splitlines()[0], lambda parser: [
         parser.add_argument("--lanes", type=int, default=65_536),
         parser.add_argument("--steps", type=int, default=10_000),
-        parser.add_argument("--dims", type=int, nargs="*", default=[2, 8, 64]),
+        parser.add_argument("--dims", type=int, nargs="*", default=[2, 3, 8, 64]),
     ])
     ss.configure(cpu_devices=parsed.cores, wide_vectors=True)
     size = Size(parsed.lanes, parsed.steps, parsed.cores)
@@ -399,8 +397,8 @@ def main() -> None:
         machine.print_table(title, "lane-steps", rows)
         tables.append(machine.as_json(title, "lane-steps", rows, dataclasses.asdict(size)))
     for dim in parsed.dims:
-        # As many coordinates in all, but never less than two tiles a core.
-        steps = max(size.steps // (4 * dim), 50) if dim > 2 else size.steps // 4
+        # About as many coordinates in all, but never less than two tiles a core.
+        steps = max(size.steps // dim, 50)
         smaller = Size(max(size.lanes // 4, 2048), steps, parsed.cores)
         title = f"Coupled double wells, dimension {dim}, {smaller.lanes} lanes, {smaller.steps} steps, float32"
         rows = machine.compare(coupled_contenders(smaller, dim), parsed.repeats, parsed.only)

@@ -20,12 +20,16 @@ def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> in
     """Return the number of lanes in a tile: a function of the problem's shapes and the kinds of run and device alone.
 
     A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles; with
-    data, a short tile keeps the params and the gathered rows in the cache. Where lanes leave one by one, the last of
-    them keep a whole tile busy, and shorter ones waste less.
+    data, a short tile keeps the params and the gathered rows in the cache. A network's params fill the vectors and
+    the cache by themselves, and its lanes are few: the shortest tile, one vector long, has the least padding. Where
+    lanes leave one by one, the last of them keep a whole tile busy, and shorter ones waste less.
     """
-    bare = problem.num_examples == 1 and tree.size(params) <= 64
+    size = tree.size(params)
+    bare = problem.num_examples == 1 and size <= 64
     if jax.default_backend() == "cpu":
-        return (128 if lanes_leave else 2048) if bare else 64
+        if bare:
+            return 128 if lanes_leave else 2048
+        return 64 if size <= 4096 else 16
     return (2**14 if lanes_leave else 2**17) if bare else 2**10
 
 
