@@ -3,6 +3,7 @@
 from sde_sgd.processes.base import AbstractDiffusion, AbstractProcess
 from sde_sgd.processes.from_optax import from_optax
 from sde_sgd.processes.gradient_flow import GradientFlow
+from sde_sgd.processes.homogenized import HomogenizedSGD
 from sde_sgd.processes.langevin import KineticLangevin, Langevin
 from sde_sgd.processes.levy import LevyLangevin
 from sde_sgd.processes.modified_equation import SME
@@ -18,6 +19,7 @@ __all__ = [
     "AbstractDiffusion",
     "AbstractProcess",
     "GradientFlow",
+    "HomogenizedSGD",
     "KineticLangevin",
     "Langevin",
     "LevyLangevin",

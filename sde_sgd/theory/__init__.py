@@ -63,6 +63,7 @@ from sde_sgd.theory.noise_laws import (
 from sde_sgd.theory.online_regression import RegressionFluctuation, input_noise_regression, online_regression
 from sde_sgd.theory.prediction import Prediction
 from sde_sgd.theory.resetting import optimal_resetting_rate, resetting_first_passage_time
+from sde_sgd.theory.risk import homogenized_risk, homogenized_risk_limit, max_homogenized_learning_rate
 from sde_sgd.theory.scaling import (
     AdaptiveHyperparameters,
     constant_fluctuation_learning_rate,
@@ -160,6 +161,8 @@ __all__ = [
     "heavy_ball_equivalent",
     "heavy_ball_velocity_covariance",
     "high_dimensional_covariance",
+    "homogenized_risk",
+    "homogenized_risk_limit",
     "input_noise_regression",
     "kramers_correction",
     "kramers_time",
@@ -182,6 +185,7 @@ __all__ = [
     "matched_student_law",
     "max_almost_sure_learning_rate",
     "max_high_dimensional_learning_rate",
+    "max_homogenized_learning_rate",
     "max_mean_square_learning_rate",
     "max_moment_learning_rate",
     "max_online_learning_rate",
