@@ -10,6 +10,7 @@ from sde_sgd.processes import (
     SGD,
     SME,
     SVAG,
+    AdamSDE,
     GradientFlow,
     HomogenizedSGD,
     KineticLangevin,
@@ -17,6 +18,7 @@ from sde_sgd.processes import (
     LevyLangevin,
     MomentumSME,
     OrnsteinUhlenbeck,
+    RMSpropSDE,
     from_optax,
 )
 from sde_sgd.run import (
@@ -36,6 +38,7 @@ __all__ = [
     "SGD",
     "SME",
     "SVAG",
+    "AdamSDE",
     "AdaptiveMultilevel",
     "Batch",
     "Draws",
@@ -54,6 +57,7 @@ __all__ = [
     "MomentumSME",
     "OrnsteinUhlenbeck",
     "Problem",
+    "RMSpropSDE",
     "Snapshots",
     "Stable",
     "WithReplacement",

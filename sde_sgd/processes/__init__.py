@@ -1,5 +1,6 @@
 """Floor 3: one update rule per file, discrete or continuous in time."""
 
+from sde_sgd.processes.adaptive import AdamSDE, RMSpropSDE
 from sde_sgd.processes.base import AbstractDiffusion, AbstractProcess
 from sde_sgd.processes.from_optax import from_optax
 from sde_sgd.processes.gradient_flow import GradientFlow
@@ -18,6 +19,7 @@ __all__ = [
     "SVAG",
     "AbstractDiffusion",
     "AbstractProcess",
+    "AdamSDE",
     "GradientFlow",
     "HomogenizedSGD",
     "KineticLangevin",
@@ -25,5 +27,6 @@ __all__ = [
     "LevyLangevin",
     "MomentumSME",
     "OrnsteinUhlenbeck",
+    "RMSpropSDE",
     "from_optax",
 ]

@@ -90,6 +90,8 @@ PROCESSES = [
     Case("Levy Langevin", lambda lr, b: ss.LevyLangevin(lr, tail_index=1.7, scale=0.05 / b, substeps=3)),
     Case("kinetic Langevin", lambda lr, b: ss.KineticLangevin(lr, friction=2.0, temperature=0.1 / b, substeps=3)),
     Case("Ornstein-Uhlenbeck", ornstein_uhlenbeck),
+    Case("RMSprop SDE", lambda lr, b: ss.RMSpropSDE(lr, ss.Gaussian(b), eps=0.1, substeps=10), clock=lambda lr: lr**2),
+    Case("Adam SDE", lambda lr, b: ss.AdamSDE(lr, ss.Isotropic(b), eps=0.1, substeps=10), clock=lambda lr: lr**2),
     Case("homogenised SGD", lambda lr, b: ss.HomogenizedSGD(lr, b, features=FEATURES, substeps=10),
          clock=lambda lr: 3 / NUM_EXAMPLES),
     Case("SVAG", lambda lr, b: ss.SVAG(lr, ss.WithReplacement(b), substeps=4)),
