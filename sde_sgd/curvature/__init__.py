@@ -51,3 +51,6 @@ __all__ = [
     "trace",
     "worst_case_sharpness",
 ]
+from sde_sgd.curvature.covariance import noise_variances
+
+__all__ = ["noise_covariance", "noise_trace", "noise_variances"]

@@ -71,13 +71,13 @@ from sde_sgd.theory.scaling import (
     linear_scaling,
     square_root_scaling,
 )
+from sde_sgd.theory.shuffled_loss import shuffled_modified_loss
 from sde_sgd.theory.shuffling import (
     epoch_crossover_curvature,
     epoch_noise_autocovariance,
     epoch_noise_spectrum,
     epoch_phase_variance,
     epoch_stationary_variance,
-    shuffled_modified_loss,
 )
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import heavy_ball_velocity_covariance, sgd_stationary_covariance
