@@ -98,6 +98,8 @@ class AbstractGaussianNoise(AbstractNoise):
     @abc.abstractmethod
     def variance_along(self, problem: Problem, params: PyTree, direction: PyTree) -> Array:
         """Return the variance of the fluctuation's inner product with ``direction``, a pytree like the params."""
+
+    @abc.abstractmethod
     def variances(self, problem: Problem, params: PyTree) -> PyTree:
         """Return the variance of every component of one gradient, like the params."""
 

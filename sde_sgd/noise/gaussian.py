@@ -70,6 +70,7 @@ class Gaussian(AbstractGaussianNoise):
         """Return phi times the variance, over the examples, of their gradients' component along ``direction``."""
         _, components = jax.jvp(problem.example_losses, (params,), (direction,))
         return self.factor(problem) * jnp.var(components)
+
     def variances(self, problem: Problem, params: PyTree) -> PyTree:
         """Return the variance of every component of one gradient."""
         return tree.scale(self.factor(problem), noise_variances(problem, params))

@@ -59,6 +59,7 @@ class Isotropic(AbstractGaussianNoise):
         """Return the variance in any direction of unit length times the squared length of ``direction``."""
         total = noise_trace(problem, params) * self.factor(problem)
         return total / tree.size(params) * tree.squared_norm(direction)
+
     def variances(self, problem: Problem, params: PyTree) -> PyTree:
         """Return the variance of every component of one gradient, the same for all."""
         each = noise_trace(problem, params) * self.factor(problem) / tree.size(params)
