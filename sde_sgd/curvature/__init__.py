@@ -2,7 +2,7 @@
 
 from sde_sgd.curvature.alignment import noise_alignment, subspace_overlap
 from sde_sgd.curvature.average_case import average_sharpness
-from sde_sgd.curvature.covariance import noise_covariance, noise_trace
+from sde_sgd.curvature.covariance import noise_covariance, noise_trace, noise_variances
 from sde_sgd.curvature.dense import dense_matrix
 from sde_sgd.curvature.directions import filter_normalised_direction, principal_plane
 from sde_sgd.curvature.eigenvalues import top_eigenpairs, top_eigenvalue
@@ -42,6 +42,7 @@ __all__ = [
     "noise_alignment",
     "noise_covariance",
     "noise_trace",
+    "noise_variances",
     "principal_plane",
     "sampled_noise_scale",
     "spectral_density",

@@ -45,3 +45,9 @@ def noise_trace(problem: Problem, params: PyTree) -> Float[Array, ""]:
 
     mean_square = jnp.mean(jax.lax.map(squared_norm, problem.data, batch_size=64))
     return jnp.maximum(mean_square - tree.squared_norm(problem.gradient(params)), 0.0)
+
+
+def noise_variances(problem: Problem, params: PyTree) -> PyTree:
+    """Return the diagonal of `noise_covariance` in the shape of the params. Memory N times that of the params."""
+    gradients = problem.example_gradients(params)
+    return jax.tree.map(lambda gradient: jnp.var(gradient, axis=0), gradients)

@@ -99,6 +99,10 @@ class AbstractGaussianNoise(AbstractNoise):
     def variance_along(self, problem: Problem, params: PyTree, direction: PyTree) -> Array:
         """Return the variance of the fluctuation's inner product with ``direction``, a pytree like the params."""
 
+    @abc.abstractmethod
+    def variances(self, problem: Problem, params: PyTree) -> PyTree:
+        """Return the variance of every component of one gradient, like the params."""
+
     def init(self) -> PyTree:
         """Return the empty sampler: draws are independent."""
         return ()

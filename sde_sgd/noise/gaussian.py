@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from sde_sgd._core import tree
 from sde_sgd._core.random import Draws, slots_for_normals
+from sde_sgd.curvature.covariance import noise_variances
 from sde_sgd.noise.base import AbstractGaussianNoise, batch_leaf
 from sde_sgd.problems.problem import Problem, float_dtype
 
@@ -68,3 +70,7 @@ class Gaussian(AbstractGaussianNoise):
         """Return phi times the variance, over the examples, of their gradients' component along ``direction``."""
         _, components = jax.jvp(problem.example_losses, (params,), (direction,))
         return self.factor(problem) * jnp.var(components)
+
+    def variances(self, problem: Problem, params: PyTree) -> PyTree:
+        """Return the variance of every component of one gradient."""
+        return tree.scale(self.factor(problem), noise_variances(problem, params))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
@@ -58,3 +59,8 @@ class Isotropic(AbstractGaussianNoise):
         """Return the variance in any direction of unit length times the squared length of ``direction``."""
         total = noise_trace(problem, params) * self.factor(problem)
         return total / tree.size(params) * tree.squared_norm(direction)
+
+    def variances(self, problem: Problem, params: PyTree) -> PyTree:
+        """Return the variance of every component of one gradient, the same for all."""
+        each = noise_trace(problem, params) * self.factor(problem) / tree.size(params)
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, each), params)

@@ -64,6 +64,7 @@ from sde_sgd.theory.online_regression import RegressionFluctuation, input_noise_
 from sde_sgd.theory.prediction import Prediction
 from sde_sgd.theory.quasi_potential import MinimumAction, quasi_potential
 from sde_sgd.theory.resetting import optimal_resetting_rate, resetting_first_passage_time
+from sde_sgd.theory.risk import homogenized_risk, homogenized_risk_limit, max_homogenized_learning_rate
 from sde_sgd.theory.scaling import (
     AdaptiveHyperparameters,
     constant_fluctuation_learning_rate,
@@ -71,13 +72,13 @@ from sde_sgd.theory.scaling import (
     linear_scaling,
     square_root_scaling,
 )
+from sde_sgd.theory.shuffled_loss import shuffled_modified_loss
 from sde_sgd.theory.shuffling import (
     epoch_crossover_curvature,
     epoch_noise_autocovariance,
     epoch_noise_spectrum,
     epoch_phase_variance,
     epoch_stationary_variance,
-    shuffled_modified_loss,
 )
 from sde_sgd.theory.stability import max_mean_square_learning_rate, max_stable_learning_rate, mean_square_growth
 from sde_sgd.theory.stationary import heavy_ball_velocity_covariance, sgd_stationary_covariance
@@ -162,6 +163,8 @@ __all__ = [
     "heavy_ball_equivalent",
     "heavy_ball_velocity_covariance",
     "high_dimensional_covariance",
+    "homogenized_risk",
+    "homogenized_risk_limit",
     "input_noise_regression",
     "kramers_correction",
     "kramers_time",
@@ -184,6 +187,7 @@ __all__ = [
     "matched_student_law",
     "max_almost_sure_learning_rate",
     "max_high_dimensional_learning_rate",
+    "max_homogenized_learning_rate",
     "max_mean_square_learning_rate",
     "max_moment_learning_rate",
     "max_online_learning_rate",

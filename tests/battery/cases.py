@@ -50,6 +50,7 @@ def ornstein_uhlenbeck(learning_rate, batch_size, covariance=0.1):
     return ss.OrnsteinUhlenbeck(learning_rate, hessian=matrix, noise_covariance=noise, minimum=minimum)
 
 
+FEATURES = np.random.default_rng(7).normal(size=(NUM_EXAMPLES, DIM))
 ADAM = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(lambda count: -0.1 / (1 + count)))
 
 
@@ -89,6 +90,10 @@ PROCESSES = [
     Case("Levy Langevin", lambda lr, b: ss.LevyLangevin(lr, tail_index=1.7, scale=0.05 / b, substeps=3)),
     Case("kinetic Langevin", lambda lr, b: ss.KineticLangevin(lr, friction=2.0, temperature=0.1 / b, substeps=3)),
     Case("Ornstein-Uhlenbeck", ornstein_uhlenbeck),
+    Case("RMSprop SDE", lambda lr, b: ss.RMSpropSDE(lr, ss.Gaussian(b), eps=0.1, substeps=10), clock=lambda lr: lr**2),
+    Case("Adam SDE", lambda lr, b: ss.AdamSDE(lr, ss.Isotropic(b), eps=0.1, substeps=10), clock=lambda lr: lr**2),
+    Case("homogenised SGD", lambda lr, b: ss.HomogenizedSGD(lr, b, features=FEATURES, substeps=10),
+         clock=lambda lr: 3 / NUM_EXAMPLES),
     Case("SVAG", lambda lr, b: ss.SVAG(lr, ss.WithReplacement(b), substeps=4)),
 ]
 BY_NAME = {case.name: case for case in PROCESSES}

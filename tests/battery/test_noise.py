@@ -10,7 +10,7 @@ from cases import NOISES, PROCESSES, QUICKLY, draws, leaves_equal, mixed_problem
 
 import sde_sgd as ss
 from sde_sgd._core.random import Draws, slots_for_bits, slots_for_indices, slots_for_normals, slots_for_stable
-from sde_sgd.curvature import noise_trace
+from sde_sgd.curvature import noise_covariance, noise_trace
 from sde_sgd.noise import minibatch
 from sde_sgd.noise.minibatch import batch_capacity
 from sde_sgd.problems.problem import float_dtype
@@ -162,6 +162,15 @@ def test_the_parts_of_a_gaussian_noise_fit_together(name, regression):
     for scale in (0.0, 1.0, -2.5):
         scaled = noise.scaled_gradient(problem, params, draws(1, 2), 3, scale)
         np.testing.assert_allclose(scaled, gradient + scale * fluctuation, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "Gaussian without", "isotropic"])
+def test_the_variances_of_a_gaussian_noise_are_those_of_its_covariance(name, regression):
+    problem, params = regression
+    noise = NOISES[name](4)
+    diagonal = noise.factor(problem) * np.diag(noise_covariance(problem, params))
+    expected = np.full(3, diagonal.mean()) if name == "isotropic" else diagonal
+    np.testing.assert_allclose(noise.variances(problem, params), expected, rtol=1e-5)
 
 
 # --- samplers and slots ----------------------------------------------------------------------------------------------
