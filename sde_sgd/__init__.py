@@ -3,6 +3,7 @@
 from sde_sgd import analysis, curvature, noise, plotting, problems, processes, results, run, theory
 from sde_sgd._core.random import Draws
 from sde_sgd.configure import configure
+from sde_sgd.minimum import quadratic_model, stationary_covariance
 from sde_sgd.noise import EpochShuffle, Gaussian, Isotropic, Stable, WithoutReplacement, WithReplacement
 from sde_sgd.problems import Batch, Problem
 from sde_sgd.processes import (
@@ -64,10 +65,12 @@ __all__ = [
     "plotting",
     "problems",
     "processes",
+    "quadratic_model",
     "results",
     "run",
     "simulate",
     "splitting",
+    "stationary_covariance",
     "sweep",
     "theory",
 ]

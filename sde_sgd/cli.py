@@ -1,4 +1,4 @@
-"""The command line: `sde-sgd compare` and `sde-sgd reproduce`."""
+"""The command line: `sde-sgd compare`, `sde-sgd escape` and `sde-sgd reproduce`."""
 
 import argparse
 import os
@@ -52,6 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--processes", type=lambda text: text.split(","), help="comma-separated; all by default")
     compare.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
     compare.set_defaults(run=_compare)
+    escape = commands.add_parser(
+        "escape",
+        help="escape times of SGD, its Gaussian twin and its SDE, beside exact theory",
+        description="Measure mean escape times from a double well over batch sizes, by brute force and by splitting; "
+        "print the table, write escape.nc and escape.png.",
+    )
+    escape.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the results (out)")
+    escape.add_argument("--quick", action="store_true", help="a smaller run, in less than a minute")
+    escape.add_argument("--learning-rate", type=float, help="step of the discrete processes (0.01)")
+    escape.add_argument("--batch-sizes", type=_numbers(int), help="comma-separated (2,3,4,6,10)")
+    escape.add_argument("--num-lanes", type=int, help="runs of every brute-force cell (2000)")
+    escape.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
+    escape.set_defaults(run=_escape)
     reproduce = commands.add_parser(
         "reproduce",
         help="the claims of a paper, measured",
@@ -89,6 +102,22 @@ def _compare(options: argparse.Namespace) -> int:
     )
     configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
     compare.run(settings, options.out)
+    return 0
+
+
+def _escape(options: argparse.Namespace) -> int:
+    from sde_sgd import escape
+    from sde_sgd.configure import configure
+
+    settings = escape.settings(
+        quick=options.quick,
+        learning_rate=options.learning_rate,
+        batch_sizes=options.batch_sizes,
+        num_lanes=options.num_lanes,
+        seed=options.seed,
+    )
+    configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
+    escape.run(settings, options.out)
     return 0
 
 

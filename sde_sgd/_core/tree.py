@@ -44,3 +44,9 @@ def all_finite(tree: PyTree) -> Array:
 def select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:
     """Return ``if_true`` where the scalar ``condition`` holds, leaf by leaf, else ``if_false``."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
+
+
+def dot(first: PyTree, second: PyTree) -> Float[Array, ""]:
+    """Return the sum of products over all leaves."""
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), first, second)
+    return sum(jax.tree.leaves(products))  # pyright: ignore[reportReturnType]

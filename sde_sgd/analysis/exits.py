@@ -66,7 +66,7 @@ def read_exits(exits: "xarray.Dataset", duration: str) -> Exits:
     times = durations.values.astype(np.float64)
     _check_lanes(times[present], status.values[present], observed.values[present], causes[present])
     cell = xarray.zeros_like(durations.isel(lane=0, drop=True), np.float64)
-    units = str(exits[duration].attrs.get("units", "1"))
+    units = "iterations" if duration == "steps" else str(exits[duration].attrs.get("units", "1"))
     return Exits(cell, times, causes, step.isel(lane=0).values, present, [*names, "diverged"], units)
 
 

@@ -6,6 +6,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from sde_sgd._core import tree
+from sde_sgd.curvature.dense import check_dense
 from sde_sgd.problems.problem import Problem
 
 
@@ -23,7 +24,13 @@ def noise_covariance(problem: Problem, params: PyTree) -> Float[Array, "d d"]:
         Any problem; memory N d + d^2, so for d up to a few thousand.
     params
         Where to evaluate; the order of rows is that of ``jax.flatten_util.ravel_pytree``.
+
+    Raises
+    ------
+    ValueError
+        If the params are more than 10,000 numbers. `NoiseCovariance` is the same matrix without forming it.
     """
+    check_dense(params)
     gradients = problem.example_gradients(params)
     matrix = jax.vmap(lambda gradient: ravel_pytree(gradient)[0])(gradients)
     centred = matrix - jnp.mean(matrix, axis=0, keepdims=True)

@@ -6,8 +6,19 @@ Sizes are those of a column (3.4 inches) or a page (7 inches), with text of 7 an
 from sde_sgd.plotting.comparison import compare_figure
 from sde_sgd.plotting.curves import risk_curves, risk_grid
 from sde_sgd.plotting.errors import weak_error_plot
-from sde_sgd.plotting.escape import plot_escape_times, plot_survival
+from sde_sgd.plotting.escape import escape_figure, plot_escape_times, plot_survival
 from sde_sgd.plotting.landscape import plot_landscape
+from sde_sgd.plotting.slices import path_plot, plane_plot
 
-__all__ = ["compare_figure", "plot_escape_times", "plot_landscape", "plot_survival", "risk_curves", "risk_grid",
-           "weak_error_plot"]
+__all__ = [
+    "compare_figure",
+    "escape_figure",
+    "path_plot",
+    "plane_plot",
+    "plot_escape_times",
+    "plot_landscape",
+    "plot_survival",
+    "risk_curves",
+    "risk_grid",
+    "weak_error_plot",
+]

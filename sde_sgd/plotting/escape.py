@@ -7,6 +7,7 @@ import numpy as np
 
 from sde_sgd.plotting.marks import (
     COLUMN,
+    PAGE,
     add_legend,
     legend_handle,
     marked,
@@ -18,6 +19,7 @@ from sde_sgd.plotting.records import axis_label
 
 if TYPE_CHECKING:
     import matplotlib.axes
+    import matplotlib.figure
     import xarray
 
 _THEORY_LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1.5, 1, 1.5)))
@@ -74,6 +76,33 @@ def plot_escape_times(estimates: "xarray.Dataset", against: str | None = None, *
             _draw_times(axes, rows.sel(process=name), rows[against].values + shift, mark)
         add_legend(axes, [*_point_handles(rows), *lines, *_interval_handles(rows)], num_columns=2, above=ax is None)
     return axes
+
+
+def escape_figure(estimates: "xarray.Dataset", theory: "Mapping[str, xarray.DataArray]",
+                  curves: "tuple[int, xarray.Dataset, xarray.Dataset] | None") -> "matplotlib.figure.Figure":
+    """Draw escape times over the curves of theory, and survival at one batch size beside them.
+
+    Parameters
+    ----------
+    estimates, theory
+        As for `plot_escape_times`.
+    curves
+        A batch size, the result of ``survival`` and that of ``escape_time`` there; None for no second panel.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        Outside pyplot.
+    """
+    with paper_style():
+        panels = new_axes(1, 1 if curves is None else 2, COLUMN if curves is None else PAGE, 2.9, shared=False)
+        plot_escape_times(estimates, theory=theory, ax=panels[0, 0])
+        panels[0, 0].set_title("lines: exact theory and Kramers", fontsize="small")
+        if curves is not None:
+            batch_size, survivors, fit = curves
+            plot_survival(survivors, fit=fit, ax=panels[0, 1])
+            panels[0, 1].set_title(f"batch size {batch_size}", fontsize="small")
+        return panels[0, 0].figure
 
 
 def plot_survival(curves: "xarray.Dataset", *, fit: "xarray.Dataset | None" = None,

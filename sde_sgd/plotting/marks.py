@@ -81,9 +81,9 @@ def paper_style() -> Any:
     return matplotlib.rc_context(_STYLE)
 
 
-def new_axes(num_rows: int, num_columns: int, width: float, height: float) -> np.ndarray:
-    """Return the axes of a new figure; columns share time, all share the ordinate."""
+def new_axes(num_rows: int, num_columns: int, width: float, height: float, *, shared: bool = True) -> np.ndarray:
+    """Return the axes of a new figure; unless not ``shared``, columns share time and all share the ordinate."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(num_rows, num_columns, sharex="col", sharey=True, figsize=(width, height),
+    return plt.subplots(num_rows, num_columns, sharex="col" if shared else False, sharey=shared, figsize=(width, height),
                         layout="constrained", squeeze=False)[1]

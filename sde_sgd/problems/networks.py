@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks
 from sde_sgd.problems.landscape import Constant
+from sde_sgd.problems.network_loss import NetworkLoss
 from sde_sgd.problems.problem import Problem
 
 _BATCH_STATISTICS = ("A batch-dependent normalisation has no per-example loss or gradient. "
@@ -61,20 +62,6 @@ class _NnxInit:
         from flax import nnx
 
         return nnx.to_pure_dict(nnx.state(self.constructor(rngs=nnx.Rngs(key)), nnx.Param))
-
-
-@dataclasses.dataclass(frozen=True)
-class _NetworkLoss:
-    apply: Callable[[PyTree, Array], PyTree]
-    loss: Callable[[PyTree, Array], Array]
-
-    def __call__(self, params: PyTree, example: tuple[Array, Array]) -> Array:
-        inputs, label = example
-        return self.loss(self.predict(params, inputs), label)
-
-    def predict(self, params: PyTree, inputs: Array) -> PyTree:
-        """Return the prediction for one example, through a batch of one."""
-        return jax.tree.map(lambda leaf: leaf[0], self.apply(params, inputs[None]))
 
 
 def from_flax(module: Any, inputs: Any, labels: Any, loss: Callable[[PyTree, Array], Array]) -> Problem:
@@ -138,7 +125,7 @@ def from_flax(module: Any, inputs: Any, labels: Any, loss: Callable[[PyTree, Arr
     prediction = _prediction_of_one(apply, init, inputs)
     _check_class_indices(prediction, labels)
     _check_loss(loss, prediction, jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype))
-    return Problem(example_loss=_NetworkLoss(apply, loss), data=(inputs, labels), init=init)
+    return Problem(example_loss=NetworkLoss(apply, loss), data=(inputs, labels), init=init)
 
 
 def predict(problem: Problem, params: PyTree, inputs: Any) -> PyTree:
@@ -170,7 +157,7 @@ def predict(problem: Problem, params: PyTree, inputs: Any) -> PyTree:
     >>> ss.problems.predict(net, net.init(jax.random.key(0)), jnp.ones((5, 3))).shape
     (5, 2)
     """
-    if not isinstance(problem.example_loss, _NetworkLoss):
+    if not isinstance(problem.example_loss, NetworkLoss):
         raise TypeError(f"problem must be made by from_flax, got one with the loss {problem.example_loss!r}.")
     return jax.vmap(problem.example_loss.predict, in_axes=(None, 0))(params, inputs)
 

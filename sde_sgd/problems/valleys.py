@@ -107,8 +107,8 @@ class _NarrowingWell:
 
     def __call__(self, params: Any) -> Any:
         xp = jnp if isinstance(params, jax.Array) else np
-        x = _coordinate(params, 0)
-        squared_distance = xp.where(np.arange(params.shape[-1]) == 0, 0, params * params).sum(axis=-1)
+        x, others = params[..., 0], params[..., 1:]
+        squared_distance = (others * others).sum(axis=-1)
         stiffness = self.stiffness + (self.saddle_stiffness - self.stiffness) * xp.exp(-4 * x * x)
         return self.barrier * (x * x - 1) ** 2 + 0.5 * stiffness * squared_distance
 
@@ -120,11 +120,5 @@ class _CurvedValley:
     bend: float
 
     def __call__(self, params: Any) -> Any:
-        x, y = _coordinate(params, 0), _coordinate(params, 1)
+        x, y = params[..., 0], params[..., 1]
         return self.barrier * (x * x - 1) ** 2 + self.stiffness * (y - self.bend * (1 - x * x)) ** 2
-
-
-def _coordinate(params: Any, index: int) -> Any:
-    """Return one coordinate by a mask: the gradient of an index would be a scatter, which does not fuse."""
-    xp = jnp if isinstance(params, jax.Array) else np
-    return xp.where(np.arange(params.shape[-1]) == index, params, 0).sum(axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from sde_sgd.run.excursions import Excursions, Stream
-from sde_sgd.run.passage import AbstractSource
+from sde_sgd.run.passage import AbstractSource, GivenStates
 from sde_sgd.run.targets import HIGH, LOW, REGION
 
 _FIRST_WARM_UP = 64
@@ -59,13 +59,13 @@ def settle(
         if warm_up or (last is not None and _alike(last, scores)):
             return _take(states, kept), scores
         last = scores
-        ended = excursions.resume(states, kept, max_steps=_FIRST_WARM_UP * 2**doubling)
+        ended = excursions.run(GivenStates(states), kept, max_steps=_FIRST_WARM_UP * 2**doubling)
         states = ended.states
     raise RuntimeError(f"the score did not settle within {_FIRST_WARM_UP * 2**_MOST_DOUBLINGS} steps. Pass warm_up, "
                        "or a score that is stationary within the basin.")
 
 
-def edges(scores: np.ndarray) -> Basin:
+def edges_of(scores: np.ndarray) -> Basin:
     """Return the edges of the basin for given scores at equilibrium."""
     mean, spread = scores.mean(), scores.std()
     if spread == 0:
@@ -86,8 +86,8 @@ def run_loops(
     num_lanes = len(np.asarray(excursions.scores(states.params)))
     starts, crossings, looks = np.arange(num_lanes), [], []
     for loop in range(num_loops + 1):
-        out = excursions.resume(states, starts, upper=basin.rim)
-        back = excursions.resume(out.states, np.arange(num_lanes), lower=basin.core)
+        out = excursions.run(GivenStates(states), starts, upper=basin.rim)
+        back = excursions.run(GivenStates(out.states), np.arange(num_lanes), lower=basin.core)
         returned = np.flatnonzero(back.code == LOW)
         if not len(returned):
             raise ValueError("no lane came back to the core of the basin: this is no rare event. Use "

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from sde_sgd.problems.problem import Problem
 from sde_sgd.run.motion import AbstractMotion
-from sde_sgd.run.passage import AbstractSource, GivenStates, Passage
+from sde_sgd.run.passage import AbstractSource, Passage
 from sde_sgd.run.queue import Ended, run_queue
 from sde_sgd.run.targets import Band, Region
 
@@ -81,10 +81,6 @@ class Excursions:
                                f"{upper:.4g} after max_steps={self.max_steps} steps, and what is cut short is no "
                                "estimate. Pass a larger max_steps, or a score that the process does not linger at.")
         return ended
-
-    def resume(self, states: PyTree, starts: np.ndarray, **edges: Any) -> Ended:
-        """Run from the chosen ones of ``states``."""
-        return self.run(GivenStates(states), starts, **edges)
 
     def score_of(self, states: PyTree) -> np.ndarray:
         """Return the scores of states; raise if one is NaN."""

@@ -12,13 +12,13 @@ from sde_sgd._core import checks
 from sde_sgd.problems.problem import Problem, float_dtype
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.results import build, provenance
-from sde_sgd.run.ensemble import check_problem, check_start
+from sde_sgd.run.ensemble import check_problem, check_start, sort_quantities
 from sde_sgd.run.motion import motion
-from sde_sgd.run.passage import DIVERGED, AbstractSource, GivenParams, OwnStarts, Passage
+from sde_sgd.run.passage import DIVERGED, AbstractSource, GivenParams, OwnStarts, Passage, example_state
 from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.queue import Ended, run_queue
 from sde_sgd.run.records import Snapshots
-from sde_sgd.run.statistics import check_function, joined, trailing
+from sde_sgd.run.statistics import AbstractRecord, joined, trailing
 from sde_sgd.run.targets import Regions, check_regions, named_regions
 from sde_sgd.run.tiles import lane_mesh, tile_size
 
@@ -108,23 +108,23 @@ def first_passage(
         raise TypeError(f"process must be a process such as sde_sgd.SGD, got {type(process).__name__}.")
     checks.typed_key(key)
     checks.integer("num_lanes", num_lanes, maximum=2**31 - 1)
-    checks.integer("max_steps", max_steps, maximum=2**62)
     process.check(problem)
     moving = motion(process, observe)
+    checks.integer("max_steps", max_steps, maximum=2**62 // moving.looks_per_step)
     named = named_regions(region)
     check_regions(named, problem, need_levels=observe == "continuous")
     source, starts = source_of(problem, params, num_lanes)
-    passage = Passage(problem, moving, Regions(tuple(named.values())), source, _records(problem, record),
+    passage = Passage(problem, moving, Regions(tuple(named.values())), source, _records(problem, process, record),
                       jax.random.key_data(key))
     example = jax.eval_shape(problem.init, jax.random.key(0))
     tile = tile_size(problem, example, lanes_leave=True)
-    max_looks = max_steps * moving.looks_per_step
+    max_looks = int(max_steps) * moving.looks_per_step
     with progress_bar(float(num_lanes), "first passage", progress, "runs") as report:
         ended, _ = run_queue(passage, starts, max_looks, mesh=lane_mesh(), tile=tile, report=report)
-    _check_ends(ended)
+    _check_ends(ended, max_steps)
     config = {"run": "first_passage", "problem": problem, "process": process, "region": named, "observe": observe,
               "num_lanes": num_lanes, "max_steps": max_steps, "params": params, "record": record}
-    attrs = provenance(config, key, dtype=float_dtype(example), tile_size=tile)
+    attrs = provenance(config, key, dtype=float_dtype(example_state(passage).params), tile_size=tile)
     return _labelled(ended, list(named), float(process.time_per_step), moving.looks_per_step, attrs)
 
 
@@ -138,21 +138,20 @@ def source_of(problem: Problem, params: PyTree, num_runs: int) -> tuple[Abstract
     return GivenParams(jax.tree.map(lambda leaf: leaf[None], params)), np.zeros(num_runs, np.int64)
 
 
-def _records(problem: Problem, record: Any) -> dict[str, Snapshots]:
-    if record is None:
-        record = {"params": _params}
-    if not isinstance(record, Mapping):
-        raise TypeError(f"record must be a dict from names to functions of (problem, params), got {record!r}.")
-    for function in record.values():
-        check_function(function)
-    return {name: Snapshots(function) for name, function in record.items()}
+def _records(problem: Problem, process: AbstractProcess, record: Any) -> dict[str, AbstractRecord]:
+    quantities = sort_quantities(problem, [process], None, {"params": _params} if record is None else record, [])
+    for name, statistic in {**quantities.records, **quantities.accumulators}.items():
+        if not isinstance(statistic, Snapshots):
+            raise TypeError(f"record[{name!r}] of first_passage must be a function of (problem, params), got "
+                            f"{type(statistic).__name__}: the runs end at different times.")
+    return quantities.records
 
 
 def _params(problem: Problem, params: PyTree) -> PyTree:
     return params
 
 
-def _check_ends(ended: Ended) -> None:
+def _check_ends(ended: Ended, max_steps: int) -> None:
     inside = int(np.sum((ended.code > 0) & (ended.looks == 0)))
     if inside:
         raise ValueError(f"{inside} of {len(ended.code)} runs start inside the region. Start outside, or pass another "
@@ -160,7 +159,7 @@ def _check_ends(ended: Ended) -> None:
     if not np.any(ended.code > 0):
         diverged = int(np.sum(ended.code == DIVERGED))
         warnings.warn(
-            f"none of {len(ended.code)} runs entered the region within {int(ended.looks.max())} looks ({diverged} "
+            f"none of {len(ended.code)} runs entered the region within {max_steps} steps ({diverged} "
             "diverged): an escape time can only be bounded from below. Pass a larger max_steps, more lanes, or use "
             "sde_sgd.splitting.",
             stacklevel=3,
@@ -173,7 +172,7 @@ def _labelled(
     num_lanes = len(ended.code)
     status = np.where(ended.code > 0, 0, np.where(ended.code == DIVERGED, 2, 1)).astype(np.int8)
     flags = {"flag_values": np.arange(3, dtype=np.int8), "flag_meanings": "escaped censored diverged"}
-    regions = {"long_name": "region entered, -1 for none", "flag_values": np.arange(len(names), dtype=np.int8),
+    regions = {"long_name": "region entered, -1 for none", "flag_values": np.arange(len(names), dtype=np.int32),
                "flag_meanings": " ".join(name.replace(" ", "_") for name in names)}
     own_clock = {"long_name": "time from the start to the end of the run, on the process's own clock", "units": "1"}
     entries = {
@@ -181,7 +180,7 @@ def _labelled(
         "steps": ("lane", -(-ended.looks // looks_per_step), {"long_name": "steps begun", "units": "1"}),
         "event_observed": ("lane", ended.code > 0, {"long_name": "whether a region was entered"}),
         "status": ("lane", status, flags),
-        "region": ("lane", np.where(ended.code > 0, ended.code - 1, -1).astype(np.int8), regions),
+        "region": ("lane", np.where(ended.code > 0, ended.code - 1, -1).astype(np.int32), regions),
         "time_per_step": ((), np.asarray(time_per_step), {"long_name": "time of one step", "units": "1"}),
     }
     for name, parts in ended.exits.items():

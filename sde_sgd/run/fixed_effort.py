@@ -9,6 +9,7 @@ from sde_sgd._core import checks
 from sde_sgd.run.basin import Basin, reached
 from sde_sgd.run.excursions import Excursions, Stream
 from sde_sgd.run.method import AbstractSplitting, Estimates
+from sde_sgd.run.passage import GivenStates
 from sde_sgd.run.targets import REGION
 
 _MOST_LEVELS = 300
@@ -44,7 +45,7 @@ class FixedEffort(AbstractSplitting):
         probability = np.ones(num_replicas)
         replica, shares = np.repeat(np.arange(num_replicas), num), []
         for stage, upper in enumerate([*levels, np.inf]):
-            ended = excursions.resume(states, starts, lower=basin.core, upper=upper)
+            ended = excursions.run(GivenStates(states), starts, lower=basin.core, upper=upper)
             success = reached(ended.code)
             wins = np.bincount(replica, weights=success, minlength=num_replicas)
             probability *= wins / num
@@ -53,7 +54,7 @@ class FixedEffort(AbstractSplitting):
             if stage == len(levels) or not len(alive):
                 break
             parents = [np.flatnonzero(success & (replica == index)) for index in alive]
-            numbers = stage * num_replicas + alive
+            numbers = (stage * num_replicas + alive).tolist()
             starts = np.concatenate([stream.choices(n, own, num) for n, own in zip(numbers, parents, strict=True)])
             replica, states = np.repeat(alive, num), ended.states
         probability[np.setdiff1d(np.arange(num_replicas), alive)] = 0.0
@@ -67,7 +68,7 @@ def pilot_levels(excursions: Excursions, pool: PyTree, basin: Basin, stream: Str
     levels: list[float] = []
     level, gap = basin.rim, basin.rim - basin.core
     for attempt in range(2 * _MOST_LEVELS):
-        ended = excursions.resume(states, starts, lower=basin.core, upper=level + gap)
+        ended = excursions.run(GivenStates(states), starts, lower=basin.core, upper=level + gap)
         success = reached(ended.code)
         if not success.any():
             gap /= 2

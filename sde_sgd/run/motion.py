@@ -83,9 +83,9 @@ class Continuous(AbstractMotion):
         ends = [region(new.params) for region in target.regions]
         for index, ((before, slope), after) in enumerate(zip(target.levels(state.params), ends, strict=True)):
             variance = self.process.variance(problem, state, slope)
-            # No noise along the level, no hidden crossing; the levels of a lane that goes on are negative.
+            # No noise along the level, no hidden crossing; from the boundary itself the path crosses at once.
             safe = jnp.where(variance > 0, variance, 1.0)
-            missed = jnp.where((before < 0) & (after < 0), jnp.exp(-2 * before * after / safe), 0.0)
+            missed = jnp.where((before <= 0) & (after <= 0), jnp.exp(-2 * before * after / safe), 0.0)
             crossed = (variance > 0) & (uniforms[index] < missed)
             entered = jnp.where((entered == 0) & crossed, jnp.int32(index + 1), entered)
         return new, entered
@@ -98,9 +98,10 @@ def motion(process: AbstractProcess, observe: str) -> AbstractMotion:
     if observe == "iterates":
         return Iterates(process)
     if not isinstance(process, AbstractDiffusion):
-        raise TypeError(f"observe='continuous' does not fit {type(process).__name__}: between its iterates it has no "
-                        "path that could cross a boundary, so its escape is an event of the iterates. Pass "
-                        "observe='iterates', or a continuous-time process that is integrated in substeps.")
+        raise TypeError(f"observe='continuous' does not fit {type(process).__name__}: a discrete process has no path "
+                        "between its iterates that could cross a boundary, its escape is an event of the iterates; and "
+                        "of exact transitions the path is not known. Pass observe='iterates', or a process that is "
+                        "integrated in substeps.")
     return Continuous(process)
 
 

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks
 from sde_sgd.problems.problem import Problem, float_dtype
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.results import build, provenance
-from sde_sgd.run.basin import Basin, Loops, edges, run_loops, settle
+from sde_sgd.run.basin import Basin, Loops, edges_of, run_loops, settle
 from sde_sgd.run.ensemble import check_problem
 from sde_sgd.run.excursions import Excursions, Stream
 from sde_sgd.run.first_passage import source_of
 from sde_sgd.run.fixed_effort import FixedEffort
 from sde_sgd.run.method import AbstractSplitting, Estimates
 from sde_sgd.run.motion import Iterates
+from sde_sgd.run.passage import AbstractSource
 from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.targets import check_regions
 from sde_sgd.run.tiles import lane_mesh, tile_size
@@ -143,18 +143,30 @@ def splitting(
         excursions = Excursions(problem, Iterates(process), region, score, key=run_key, max_steps=max_steps,
                                 mesh=lane_mesh(), tile=tile, report=report)
         source, _ = source_of(problem, params, 1)
-        streams = [Stream(jax.random.fold_in(host_key, number)) for number in range(3)]
-        num_lanes = num_replicas * -(-method.num_particles // (2 * _NUM_LOOPS))
-        states, scores = settle(excursions, source, num_lanes, warm_up, streams[0])
-        basin = edges(scores) if basin is None else Basin(*map(float, basin))
-        loops = run_loops(excursions, states, basin, num_replicas=num_replicas, num_loops=_NUM_LOOPS,
-                          stream=streams[1])
-        estimates = method.estimate(excursions, loops.states, basin, num_replicas, streams[2])
+        estimates, loops, basin = _estimated(excursions, source, method, num_replicas, basin, warm_up, host_key)
     config = {"run": "splitting", "problem": problem, "process": process, "score": score, "region": region,
               "method": method, "num_replicas": num_replicas, "basin": basin, "max_steps": max_steps,
               "warm_up": warm_up, "confidence": confidence, "params": params}
     attrs = provenance(config, key, dtype=float_dtype(example), tile_size=tile)
     return _labelled(estimates, loops, excursions, float(process.time_per_step), confidence, attrs)
+
+
+def _estimated(
+    excursions: Excursions,
+    source: AbstractSource,
+    method: AbstractSplitting,
+    num_replicas: int,
+    edges: tuple[float, float] | None,
+    warm_up: int | None,
+    key: Any,
+) -> tuple[Estimates, Loops, Basin]:
+    """Return the probability and the loops of every replica, and the basin they refer to."""
+    streams = [Stream(jax.random.fold_in(key, number)) for number in range(3)]
+    num_lanes = num_replicas * -(-method.num_particles // (2 * _NUM_LOOPS))
+    states, scores = settle(excursions, source, num_lanes, warm_up, streams[0])
+    basin = edges_of(scores) if edges is None else Basin(*map(float, edges))
+    loops = run_loops(excursions, states, basin, num_replicas=num_replicas, num_loops=_NUM_LOOPS, stream=streams[1])
+    return method.estimate(excursions, loops.states, basin, num_replicas, streams[2]), loops, basin
 
 
 def _check_arguments(
@@ -185,6 +197,8 @@ def _labelled(
     attrs: Mapping[str, str],
 ) -> "xarray.Dataset":
     time_per_look = time_per_step / excursions.motion.looks_per_step
+    import scipy.stats
+
     loop_time, probability = loops.looks * time_per_look, estimates.probability
     time, relative = _ratio(loop_time, probability)
     factor = np.exp(scipy.stats.t.ppf((1 + confidence) / 2, len(probability) - 1) * relative)
@@ -192,7 +206,7 @@ def _labelled(
     share = float(probability.max() / total) if total else np.nan
     _warn(probability, share)
     own = {"units": "1", "long_name": "mean escape time on the process's own clock"}
-    values = {
+    values: dict[str, tuple] = {
         "escape_time": ((), time, own),
         "escape_time_stderr": ((), time * relative),
         "escape_time_lower": ((), time / factor),
@@ -208,7 +222,7 @@ def _labelled(
         "lane_steps": ((), excursions.useful / excursions.motion.looks_per_step),
         "time_per_step": ((), time_per_step),
     }
-    coords = {"replica": ("replica", np.arange(len(probability)))}
+    coords: dict[str, tuple] = {"replica": ("replica", np.arange(len(probability)))}
     if estimates.level_probability is None:
         coords["level"] = ("level", estimates.levels, {"long_name": "score"})
     else:

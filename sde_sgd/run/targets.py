@@ -67,6 +67,8 @@ def named_regions(region: Any) -> dict[str, Region]:
     if not named:
         raise ValueError("region is an empty dict. Pass a function of the params, or a dict of them by name.")
     for name, function in named.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a region cannot be called {name!r}. Pass a name.")
         if not callable(function):
             raise TypeError(f"region must be a function of the params, or a dict of them by name, got {function!r} "
                             f"for {name!r}.")

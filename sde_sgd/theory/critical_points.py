@@ -99,11 +99,6 @@ def of_vector(potential: Callable[[Any], Any], point: ArrayLike) -> Callable[[An
     return potential if np.ndim(point) else lambda x: potential(x[0])
 
 
-def height(potential: Callable[[Any], Any], x: Float[np.ndarray, " d"]) -> float:
-    """Return the potential of a vector at a point."""
-    return float(potentials.evaluate(potential, x))
-
-
 def barrier(minimum: CriticalPoint, saddle: CriticalPoint) -> float:
     """Return the height of a saddle above a minimum; raise unless it is positive."""
     difference = saddle.value - minimum.value
@@ -129,7 +124,8 @@ def _checked(name: str, potential: Callable[[Any], Any], guess: ArrayLike, wante
 def _followed(name: str, potential: Callable[[Any], Any], x: Float[np.ndarray, " d"], uphill: int) -> CriticalPoint:
     """Follow the given number of lowest eigenvectors uphill and the others downhill, to where the gradient is zero."""
     radius = np.inf
-    gradient, hessian = potentials.gradient(potential, x), potentials.hessian(potential, x)
+    derivatives = potentials.gradient_and_hessian(potential)
+    gradient, hessian = derivatives(x)
     for _ in range(_MAX_ITERATIONS):
         eigenvalues, basis = np.linalg.eigh(hessian)
         signs = np.where(np.arange(len(x)) < uphill, 1.0, -1.0)
@@ -137,11 +133,11 @@ def _followed(name: str, potential: Callable[[Any], Any], x: Float[np.ndarray, "
             coordinates = np.nan_to_num(signs * (basis.T @ gradient) / np.abs(eigenvalues))
         length = np.linalg.norm(coordinates)
         if length <= _CONVERGED * (1 + np.linalg.norm(x)):
-            return CriticalPoint(x, height(potential, x), hessian, eigenvalues)
+            return CriticalPoint(x, float(potentials.evaluate(potential, x)), hessian, eigenvalues)
         step = basis @ coordinates * min(1.0, radius / length)
-        ahead = potentials.hessian(potential, x + step)
-        change = np.linalg.norm((ahead - hessian) @ step) / np.linalg.norm(gradient)
+        gradient_ahead, hessian_ahead = derivatives(x + step)
+        change = np.linalg.norm((hessian_ahead - hessian) @ step) / np.linalg.norm(gradient)
         radius = min(radius, np.linalg.norm(step)) * (0.25 if change > 1 else 2.0)
         if change <= 1:
-            x, gradient, hessian = x + step, potentials.gradient(potential, x + step), ahead
+            x, gradient, hessian = x + step, gradient_ahead, hessian_ahead
     raise ValueError(f"{name} was not found in {_MAX_ITERATIONS} steps from the guess given. Start closer to it.")

@@ -15,9 +15,8 @@ from sde_sgd.theory.gaussian_features import (
     second_moment,
     stability_scale,
 )
-from sde_sgd.theory.modes import sgd_operator
+from sde_sgd.theory.modes import sgd_operator, sme1_operator, sme2_operator
 from sde_sgd.theory.online_regression import online_regression
-from sde_sgd.theory.stationary_sde import sme2_operator
 
 
 def label_noise_covariance(
@@ -121,7 +120,7 @@ def label_noise_sme_covariance(
     checks.integer("batch_size", batch_size)
     checks.one_of("order", order, (1, 2))
     modes = feature_modes(features, np.zeros_like(features), learning_rate)
-    operator = sme2_operator if order == 2 else _first_order
+    operator = sme2_operator if order == 2 else sme1_operator
     if loading(modes, operator, batch_size) >= batch_size:
         scale = stability_scale(modes, operator, batch_size)
         raise ValueError(f"learning_rate must be below {scale:.6g} times what was passed: beyond that the SDE's "
@@ -234,7 +233,3 @@ def natural_gradient_covariance(
     rate, mu, dim = float(learning_rate), float(momentum), len(features)
     scale = rate / 2 * (1 / ((1 + dim) * (1 + mu)) + 1 / ((1 - mu) * batch_size))
     return matrices.symmetric("inverse of feature_covariance", scale * np.linalg.inv(features))
-
-
-def _first_order(rates: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
-    return np.add.outer(rates, rates)

@@ -115,6 +115,20 @@ def largest_eigenvalue(
     return float(values[0]), (matrix + matrix.T) / 2
 
 
+def mean_square_threshold(
+    curved: CurvedDirections, factor: float, linear: Float[np.ndarray, "r r"], second: Float[np.ndarray, "r r"]
+) -> float:
+    """Return the eta at which eta linear + eta^2 second, acting entry by entry, no longer outweighs eta^2 phi K."""
+    root = np.sqrt(linear)
+
+    def ratio(matrix: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "r r"]:
+        scaled = matrix / root
+        return (factor * curved.hessian_noise(scaled) - second * scaled) / root
+
+    largest = largest_eigenvalue(ratio, np.eye(len(root)))[0]
+    return 1 / largest if largest > 0 else np.inf
+
+
 def solve_definite(
     symmetric_map: Map, right_side: Float[np.ndarray, "r r"], scale: Float[np.ndarray, "r r"]
 ) -> Float[np.ndarray, "r r"]:

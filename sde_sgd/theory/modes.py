@@ -76,6 +76,16 @@ def sgd_operator(rates: Float[np.ndarray, " d"], momentum: float) -> Float[np.nd
     return (1 - momentum) * np.add.outer(rates, rates) + second_order / (1 - momentum**2)
 
 
+def sme1_operator(rates: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
+    """Return what the stationary equation of the first-order SDE multiplies S_ij with."""
+    return np.add.outer(rates, rates)
+
+
+def sme2_operator(rates: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
+    """Return what the stationary equation of the second-order SDE multiplies S_ij with."""
+    return sme1_operator(rates + rates**2 / 2)
+
+
 def require_stable_mean(rates: Float[np.ndarray, " d"], learning_rate: ArrayLike, momentum: float) -> None:
     """Raise unless heavy ball with these rates is stable without noise: r_max < 2 (1 + momentum)."""
     largest, limit = float(np.max(rates)), 2 * (1 + momentum)

@@ -183,6 +183,40 @@ def exponential_noise(standard_deviation: float) -> NoiseLaw:
     )
 
 
+def gamma_noise(standard_deviation: float, shape: int) -> NoiseLaw:
+    r"""Return the law of the mean of ``shape`` independent exponential numbers, less its mean, tail to the right.
+
+    .. math:: \Lambda(\theta) = -s\sqrt k\,\theta - k \log\Bigl(1 - \frac{s\theta}{\sqrt k}\Bigr)
+
+    The noise of a minibatch of k examples with exponential noise. Its skewness is 2 / sqrt(k).
+
+    Parameters
+    ----------
+    standard_deviation
+        s > 0, of the mean.
+    shape
+        k, at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range.
+    """
+    from scipy.stats import gamma
+
+    s = _scale(standard_deviation)
+    checks.integer("shape", shape)
+    width = s / np.sqrt(shape)
+    low, high = -shape * width, float(gamma.isf(np.exp(-_NEGLIGIBLE), shape)) * width - shape * width
+    return NoiseLaw(
+        s, 2 / np.sqrt(shape), (low, np.inf), (-np.inf, 1 / width),
+        lambda theta: -shape * width * theta - shape * np.log1p(-width * theta),
+        density=lambda noise: gamma.pdf((noise - low) / width, shape) / width,
+        below=lambda noise: gamma.cdf((noise - low) / width, shape),
+        above=lambda noise: gamma.sf((noise - low) / width, shape), reach=(low, high), kinks=(low,),
+    )
+
+
 def empirical_noise(gradients: ArrayLike) -> NoiseLaw:
     """Return the law of the gradient noise of one example drawn from a finite data set.
 

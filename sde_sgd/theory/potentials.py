@@ -35,17 +35,18 @@ def derivative(
     return _evaluate(jax.vmap(function), _padded(np.asarray(x)), name)[: np.size(x)].reshape(np.shape(x))
 
 
-def gradient(function: Callable[[Any], Any], x: Float[np.ndarray, " d"], name: str = "potential") -> np.ndarray:
-    """Return the gradient of a function of a vector."""
+def gradient_and_hessian(
+    function: Callable[[Any], Any], name: str = "potential"
+) -> Callable[[Float[np.ndarray, " d"]], tuple[np.ndarray, np.ndarray]]:
+    """Return a function that gives gradient and Hessian at a point, compiled once."""
     _check_callable(name, function)
-    return _evaluate(jax.grad(function), x, name)
+    both = jax.jit(lambda x: jax.numpy.vstack([jax.grad(function)(x), jax.hessian(function)(x)]))
 
+    def evaluated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = _evaluate(both, x, name)
+        return rows[0], (rows[1:] + rows[1:].T) / 2
 
-def hessian(function: Callable[[Any], Any], x: Float[np.ndarray, " d"], name: str = "potential") -> np.ndarray:
-    """Return the Hessian of a function of a vector, exactly symmetric."""
-    _check_callable(name, function)
-    matrix = _evaluate(jax.hessian(function), x, name)
-    return (matrix + matrix.T) / 2
+    return evaluated
 
 
 def evaluate(function: Callable[[Any], Any], x: Float[np.ndarray, " d"], name: str = "potential") -> np.ndarray:

@@ -1,13 +1,12 @@
 """Largest stable learning rates: of the full gradient, and of SGD in mean square on a finite data set."""
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
 from sde_sgd.theory import matrices
 from sde_sgd.theory.affine_gradients import AbstractAffineGradients, AffineGradients, sampling_factor
-from sde_sgd.theory.mean_square import curved_directions, largest_eigenvalue, require_semi_definite
+from sde_sgd.theory.mean_square import curved_directions, mean_square_threshold, require_semi_definite
 from sde_sgd.theory.modes import sgd_operator
 from sde_sgd.theory.moment_maps import check_problem
 from sde_sgd.theory.moments import sgd_step_map
@@ -110,15 +109,8 @@ def max_mean_square_learning_rate(
     curved = curved_directions(problem)
     if len(curved.curvatures) == 0:
         return np.inf
-    # In the eigenbasis of H the operator C is diagonal, so its inverse root makes the problem symmetric.
-    root = np.sqrt(curved.sums / 2)
-    second_order = 2 * (1 - beta) * curved.sums / 2 - sgd_operator(curved.curvatures, beta)
-
-    def ratio(matrix: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "r r"]:
-        scaled = matrix / root
-        return (factor * curved.hessian_noise(scaled) + second_order * scaled) / root
-
-    return 2 * (1 - beta) / largest_eigenvalue(ratio, np.eye(len(root)))[0]
+    linear = (1 - beta) * curved.sums
+    return mean_square_threshold(curved, factor, linear, sgd_operator(curved.curvatures, beta) - linear)
 
 
 def mean_square_growth(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
-from sde_sgd.theory.modes import minimum_modes
+from sde_sgd.theory.modes import minimum_modes, sme2_operator
 
 
 def ou_stationary_covariance(
@@ -142,9 +142,3 @@ def sme2_corrected_stationary_covariance(
     """
     modes = minimum_modes(hessian, noise_covariance, learning_rate)
     return modes.restore(modes.noise * (1 + modes.sums / 2) / sme2_operator(modes.rates))
-
-
-def sme2_operator(rates: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
-    """Return what the stationary equation of the second-order SDE multiplies S_ij with."""
-    bent = rates + rates**2 / 2
-    return np.add.outer(bent, bent)

@@ -9,17 +9,12 @@ too small or too large (`sde_tail_exponent`).
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sde_sgd._core import checks
+from sde_sgd.theory.distance_factor import log_moment, log_sum_exp, mean_log
 from sde_sgd.theory.multiplicative import batch_curvatures
 from sde_sgd.theory.roots import bracketed_root
-
-# Beyond so many standard deviations of its peak an integrand is left out.
-_REACH = 12.0
-# Spacing of the tanh-sinh rule on a panel twice as wide as the reach.
-_SPACING = 1 / 32
 
 
 def tail_exponent(
@@ -74,8 +69,8 @@ def tail_exponent(
     (3.5047, 5.0)
     """
     rate = _reduced_rate(learning_rate, batch_size, feature_variance, dim)
-    if rate < 2 * batch_size / (dim + batch_size + 1) or _mean_log(rate, batch_size, dim) < 0:
-        return _kesten_root(lambda alpha: _log_moment(alpha, rate, batch_size, dim))
+    if rate < 2 * batch_size / (dim + batch_size + 1) or mean_log(rate, batch_size, dim) < 0:
+        return _kesten_root(lambda alpha: log_moment(alpha, rate, batch_size, dim))
     threshold = max_almost_sure_learning_rate(batch_size, feature_variance=feature_variance, dim=dim)
     raise ValueError(f"learning_rate must be below {threshold:.6g}, got {learning_rate}: beyond it almost every run "
                      "diverges and there is no stationary law. Lower it.")
@@ -133,7 +128,7 @@ def empirical_tail_exponent(
                          "every run diverges and there is no stationary law. Take one of convergent_learning_rates.")
     if log_sizes.max() <= 0:
         return np.inf
-    return _kesten_root(lambda alpha: _log_sum_exp(log_weights + alpha * log_sizes))
+    return _kesten_root(lambda alpha: log_sum_exp(log_weights + alpha * log_sizes))
 
 
 def sde_tail_exponent(
@@ -225,9 +220,9 @@ def max_almost_sure_learning_rate(batch_size: int, *, feature_variance: float = 
     # At the threshold in mean square the exponent is negative, by Jensen's inequality.
     low = 2 * batch_size / (dim + batch_size + 1)
     high = 2 * low
-    while _mean_log(high, batch_size, dim) <= 0:
+    while mean_log(high, batch_size, dim) <= 0:
         low, high = high, 2 * high
-    return bracketed_root(lambda rate: _mean_log(rate, batch_size, dim), low, high) / float(feature_variance)
+    return bracketed_root(lambda rate: mean_log(rate, batch_size, dim), low, high) / float(feature_variance)
 
 
 def _reduced_rate(learning_rate: float, batch_size: int, feature_variance: float, dim: int) -> float:
@@ -238,65 +233,10 @@ def _reduced_rate(learning_rate: float, batch_size: int, feature_variance: float
     return float(learning_rate) * float(feature_variance)
 
 
-def _kesten_root(log_moment: Callable[[float], float]) -> float:
+def _kesten_root(logarithm: Callable[[float], float]) -> float:
     """Return the positive root of ln E m^alpha, a convex function that falls from 0 at alpha = 0."""
     # Divided by alpha it grows throughout, from E ln m at 0.
     high = 1.0
-    while log_moment(high) <= 0:
+    while logarithm(high) <= 0:
         high *= 2
-    return bracketed_root(lambda alpha: log_moment(alpha) / alpha, 1e-9, high)
-
-
-def _log_sum_exp(logs: Float[np.ndarray, "*shape"]) -> float:
-    top = np.max(logs)
-    return float(top + np.log(np.sum(np.exp(logs - top))))
-
-
-def _log_moment(alpha: float, rate: float, batch_size: int, dim: int) -> float:
-    """Return ln E m^alpha, divided by the same rule's value of E 1 so that rounding of the weights drops out."""
-    log_sizes, log_weights = _multipliers(alpha, rate, batch_size, dim)
-    return _log_sum_exp(log_weights + alpha * log_sizes) - _log_sum_exp(log_weights)
-
-
-def _mean_log(rate: float, batch_size: int, dim: int) -> float:
-    log_sizes, log_weights = _multipliers(0.0, rate, batch_size, dim)
-    weights = np.exp(log_weights - np.max(log_weights))
-    return float(np.sum(weights * log_sizes) / np.sum(weights))
-
-
-def _multipliers(
-    alpha: float, rate: float, batch_size: int, dim: int
-) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    r"""Return quadrature nodes ln m and log weights for E m^alpha.
-
-    With the projections of the B features on e, a vector of length v, and the rest r of the features orthogonal to it,
-
-    .. math:: m^2 = (1 - l v^2 / B)^2 + (l v r / B)^2, \qquad v \sim \chi_B, \quad r \sim \chi_{d-1}
-
-    which can vanish at v^2 = B / l, r = 0: panels end there.
-    """
-    centre = np.sqrt(batch_size / rate)
-    start, stop = max(0.0, np.sqrt(batch_size) - _REACH), np.sqrt(2 * alpha + batch_size) + _REACH
-    panels = [(start, centre), (centre, stop)] if start < centre < stop else [(start, stop)]
-    length, gap, log_weights = (np.concatenate(parts) for parts in
-                                zip(*(_panel(low, high, centre) for low, high in panels), strict=True))
-    log_weights = log_weights + (batch_size - 1) * np.log(length) - length**2 / 2
-    along = rate / batch_size * gap * (centre + length)
-    if dim == 1:
-        return np.log(np.abs(along)), log_weights
-    across_start = max(0.0, np.sqrt(dim) - _REACH)
-    rest, _, rest_weights = _panel(across_start, np.sqrt(alpha + dim) + _REACH, 0.0)
-    rest_weights = rest_weights + (dim - 2) * np.log(rest) - rest**2 / 2
-    across = rate / batch_size * length[:, None] * rest
-    return np.log(np.hypot(along[:, None], across)), log_weights[:, None] + rest_weights
-
-
-def _panel(low: float, high: float, centre: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return tanh-sinh nodes, their distances from ``centre`` (exact if it is an end) and log weights."""
-    width = high - low
-    spacing = _SPACING * min(1.0, 2 * _REACH / width)
-    sinh = np.pi * np.sinh(np.arange(-3.6, 3.6, spacing))
-    cosh = np.pi * np.cosh(np.arange(-3.6, 3.6, spacing))
-    from_low, from_high = width / (1 + np.exp(-sinh)), width / (1 + np.exp(sinh))
-    gap = {low: -from_low, high: from_high}.get(centre, centre - (low + from_low))
-    return low + from_low, gap, np.log(spacing * cosh) + np.log(from_low) + np.log(from_high) - np.log(width)
+    return bracketed_root(lambda alpha: logarithm(alpha) / alpha, 1e-9, high)

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 import sde_sgd as ss
 from sde_sgd._core.random import DYNAMICS, Draws, lane_key
 from sde_sgd.run import lanes as host
+from sde_sgd.run import pace
 from sde_sgd.run.clock import clock_for
 from sde_sgd.run.program import Lanes, Quantities, advance, start
 from sde_sgd.run.tiles import lane_mesh
@@ -102,7 +103,7 @@ def test_the_number_of_lanes_is_of_no_effect(name):
 def test_chunks_are_of_no_effect(name, first, most, monkeypatch):
     everything = whole(name)
     monkeypatch.setattr(host, "_FIRST_CHUNK_STEPS", first)
-    monkeypatch.setattr(host, "_MOST_CHUNK_STEPS", most)
+    monkeypatch.setattr(pace, "_MOST_STEPS", most)
     assert_same(run(name), everything)
 
 

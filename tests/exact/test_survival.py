@@ -129,7 +129,7 @@ def test_time_and_iterations_differ_by_the_time_per_step():
     for name in ("escape_time", "escape_time_lower", "escape_time_stderr", "restricted_mean"):
         np.testing.assert_allclose(time[name], 0.01 * steps[name], rtol=1e-9)
     np.testing.assert_allclose(time.exponentiality, steps.exponentiality, rtol=1e-6)
-    assert (time.attrs["time_units"], steps.attrs["time_units"]) == ("learning_rate x step", "1")
+    assert (time.attrs["time_units"], steps.attrs["time_units"]) == ("learning_rate x step", "iterations")
 
 
 def test_extra_dims_and_their_labels_are_kept():

@@ -76,6 +76,34 @@ def test_the_limit_is_where_the_recursion_ends():
     np.testing.assert_allclose(end.mean, np.linalg.solve(problem.hessian, problem.offset), rtol=1e-10)
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_limits_of_the_sdes(order):
+    problem = _regression()
+    covariance = theory.sme_limit_covariance(problem, 0.2, 3, order=order, replacement=False)
+    end = theory.sme_moments(problem, 0.2, 3, 100_000, order=order, start=np.ones(4), replacement=False)
+    np.testing.assert_allclose(end.covariance, covariance, rtol=1e-9, atol=1e-12)
+    drift = problem.hessian + (0.1 * problem.hessian @ problem.hessian if order == 2 else 0.0)
+    noise = problem.noise_covariance(np.linalg.solve(problem.hessian, problem.offset))
+    noise = noise + np.mean([d @ covariance @ d for d in problem.hessians - problem.hessian], axis=0)
+    right = 0.2 * theory.sampling_factor(12, 3, replacement=False) * noise
+    np.testing.assert_allclose(drift @ covariance + covariance @ drift, right, atol=1e-12)
+    assert np.trace(covariance) < 0.95 * np.trace(theory.sgd_limit_covariance(problem, 0.2, 3, replacement=False))
+
+
+def test_where_the_sdes_limits_end():
+    """One parameter: order 1 at 2 h / (phi Var h), order 2 at 2 h / (phi Var h - h^2), or never."""
+    curvatures = np.array([0.2, 1.0, 3.0])
+    problem = theory.affine_gradients(curvatures[:, None, None], [[1.0], [0.0], [-1.0]])
+    mean, variance = curvatures.mean(), curvatures.var()
+    for order, threshold in ((1, 2 * mean / variance), (2, np.inf)):
+        for eta in (0.99, 1.01):
+            if eta < threshold / (2 * mean / variance):
+                theory.sme_limit_covariance(problem, eta * 2 * mean / variance, 1, order=order)
+            else:
+                with pytest.raises(ValueError, match=f"mean-square threshold {threshold:.6g}"):
+                    theory.sme_limit_covariance(problem, eta * threshold, 1, order=order)
+
+
 def test_the_limit_by_enumeration_of_all_batches():
     """Stationarity of mean and second moment under the average over every batch, nothing of the theory used."""
     problem = _regression(6, 2)

@@ -236,3 +236,30 @@ def test_bad_input_is_refused_by_name(name):
     make, error, words = BAD[name]
     with pytest.raises(error, match=words):
         make()
+
+
+# ------------------------------------------------------------------------------------------------- facts meet the theory
+
+
+def test_theory_takes_the_potential_and_the_facts_as_they_are():
+    well = ss.problems.double_well()
+    time = ss.theory.mean_first_passage_time(well.potential, 1 / 4, float(well.minimum), 0.8)
+    assert time == pytest.approx(68.63034, rel=1e-5)
+    asymmetric = ss.problems.asymmetric_well()
+    saddle = ss.theory.find_saddle(asymmetric.potential, float(asymmetric.saddle))
+    np.testing.assert_allclose(np.ravel(saddle.position), asymmetric.saddle, rtol=1e-7)
+    narrowing = ss.problems.narrowing_well()
+    prediction = ss.theory.eyring_kramers_time(narrowing.potential, 1 / 8, narrowing.minimum, narrowing.saddle[None])
+    assert prediction.value == pytest.approx(7.1465e3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "theory"), [
+    ("normal", ss.theory.gaussian_noise), ("laplace", ss.theory.laplace_noise), ("uniform", ss.theory.uniform_noise),
+    ("exponential", ss.theory.exponential_noise)])
+def test_examples_have_the_cumulants_of_the_theory(name, theory):
+    """Both count noise along the step: a tail to the right here is one there, at tilts of either sign."""
+    problem = ss.problems.finite_sum(ss.problems.double_well(), LAWS[name][0], strength=3.0, num_examples=200_001)
+    steps = np.asarray(problem.data, np.float64)
+    for theta in (-0.1, 0.1):  # tilts at which tails rarer than 1 / N count for less than 2e-3
+        sampled = np.log(np.mean(np.exp(theta * steps)))
+        assert sampled == pytest.approx(float(theory(3.0).cumulant_generating_function(np.array(theta))), rel=2e-3)

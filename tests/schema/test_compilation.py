@@ -50,6 +50,19 @@ class Traced:
         return len(COMPILED) - before[1], self.loss.count - before[0]
 
 
+    def first_passage(self, *, rate=0.1, temperature=0.5, num_lanes=3, max_steps=50, key=0, params=None):
+        """Run until a boundary is reached and return how many programs were compiled and how often the loss traced."""
+        before = self.loss.count, len(COMPILED)
+        ss.first_passage(self.problem, ss.Langevin(rate, temperature=temperature, substeps=2), region=beyond,
+                         observe="continuous", num_lanes=num_lanes, max_steps=max_steps, key=jax.random.key(key),
+                         params=params)
+        return len(COMPILED) - before[1], self.loss.count - before[0]
+
+
+def beyond(w):
+    return w - 0.3
+
+
 def zero(key):
     return jnp.zeros(())
 
@@ -127,6 +140,25 @@ def test_a_bare_potential_made_twice_shares_its_program():
                     num_seeds=2, num_steps=2, record={"w": position}, key=jax.random.key(0))
         compiled.append(len(COMPILED) - before)
     assert compiled == [2, 0]
+
+
+def test_first_passages_compile_once():
+    """Whatever the numbers; only the power of two of the lanes' tiles and a start given by hand are programs apart."""
+    traced = Traced()
+    assert traced.first_passage()[0] == 1
+    again = {
+        "the same": {},
+        "another rate and temperature": {"rate": 0.2, "temperature": 1.0},
+        "more runs of a tile": {"num_lanes": 60},
+        "more steps": {"max_steps": 10**6},
+        "another key": {"key": 5},
+    }
+    # The looks before a run at the regions and the records do trace, but nothing is compiled anew.
+    assert {change: traced.first_passage(**settings)[0] for change, settings in again.items()} == dict.fromkeys(again, 0)
+    assert traced.first_passage(num_lanes=150)[0] == 1
+    assert traced.first_passage(num_lanes=250)[0] == 0  # of the same power of two of tiles
+    assert traced.first_passage(params=-1.0)[0] == 1
+    assert traced.first_passage(params=-0.5)[0] == 0
 
 
 def test_teeth_what_decides_a_program_is_counted():
