@@ -60,6 +60,6 @@ def test_a_population_follows_the_second_moment_exactly():
                      record={"log_growth": stability._log_growth}, params=np.float32(start), key=jax.random.key(3))
     growth = np.exp(found.log_growth.isel(step=-1).values.astype(np.float64))
     known = theory.least_squares(features, np.zeros(len(features)))
-    exact = np.trace(theory.sgd_moments(known, rate, 1, steps, start=start).second_moment[-1])
+    exact = np.trace(theory.sgd_moments(known, rate, 1, steps, start=start).second.reshape(-1, 4, 4)[-1])
     assert abs(growth.mean() - exact) < 5 * growth.std() / len(growth) ** 0.5
     assert abs(growth.mean() - 1.1 * exact) > 5 * growth.std() / len(growth) ** 0.5  # teeth: it resolves 10 %

@@ -142,7 +142,7 @@ def _minimum(label_noise: float, rng: np.random.Generator) -> _Minimum:
     def on_host(function: Any) -> Any:
         return lambda params: np.asarray(function(params.astype(np.float32), inputs, targets), np.float64)
 
-    found = fit(on_host(_residuals), teacher, on_host(_jacobian), method="lm", ftol=1e-6, xtol=1e-6)
+    found = fit(on_host(_residuals), teacher, on_host(_jacobian), method="lm", max_nfev=60)
     problem = Problem(example_loss=_squared_error, data=(inputs, targets), init=_start)
     return _Minimum(*map(float, _traces(problem, jnp.asarray(found.x, jnp.float32))))
 
