@@ -47,8 +47,8 @@ PAPER = Paper(
         "not reproduced": not_reproduced,
     },
     figure=figures.figure,
-    full=Size(num_lanes=4096, num_steps=2000, burn_in=400, thinning=4, num_draws=2**22, tail_lanes=2**16,
-              num_tail=2**24, num_seeds=128, num_data_steps=4000, num_data_sets=16),
-    quick=Size(num_lanes=4096, num_steps=400, burn_in=200, thinning=4, num_draws=2**19, tail_lanes=2**16,
-               num_tail=2**21, num_seeds=128, num_data_steps=1000, num_data_sets=8),
+    full=Size(num_settings=5, num_lanes=4096, num_steps=2000, burn_in=400, thinning=4, num_draws=2**22, num_tail=2**20,
+              num_seeds=128, num_data_steps=4000, num_data_sets=16),
+    quick=Size(num_settings=3, num_lanes=4096, num_steps=400, burn_in=200, thinning=4, num_draws=2**19, num_tail=2**17,
+               num_seeds=128, num_data_steps=1000, num_data_sets=6),
 )

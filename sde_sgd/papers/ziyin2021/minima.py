@@ -93,12 +93,17 @@ def network_minimum(size: Size, key: Any) -> Findings:
     bare = np.array([found.noise_trace / found.hessian_trace for found in all_minima[1]])
     claims.append(Claim("trace of the noise over Tr H / S; tanh network, label noise 0.2", "the Hessian approximation",
                         1.0, bare.mean(), _stderr(bare), note="the approximation that Sec. 5 corrects by 2 L."))
-    slopes = np.array([np.polyfit(*np.log([(found.loss, found.noise_trace) for found in column]).T, 1)[0]
+    slopes = np.array([_slope([(found.loss, found.noise_trace) for found in column])
                        for column in zip(*all_minima, strict=True)])
     claims.append(Claim("slope of log Tr C against log L over label noises, to 0.02; tanh network",
                         "Corollary 2, eq. 16", 1.0, slopes.mean(), _stderr(slopes), tolerance=0.02))
     claims.append(_corollary_3(size, key))
     return Findings(claims, xarray.Dataset())
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    logs, values = np.log(points).T
+    return float(np.polyfit(logs, values, 1)[0])
 
 
 def _network(params: Array, inputs: Array) -> Array:
@@ -133,9 +138,11 @@ def _minimum(label_noise: float, rng: np.random.Generator) -> _Minimum:
     inputs = rng.normal(size=(4000, _WIDTH)).astype(np.float32)
     targets = np.asarray(_network(jnp.asarray(teacher), jnp.asarray(inputs)))
     targets = (targets + label_noise * rng.normal(size=4000)).astype(np.float32)
-    found = fit(lambda params: np.asarray(_residuals(params.astype(np.float32), inputs, targets), np.float64), teacher,
-                lambda params: np.asarray(_jacobian(params.astype(np.float32), inputs, targets), np.float64), method="lm",
-                ftol=1e-6, xtol=1e-6)
+
+    def on_host(function: Any) -> Any:
+        return lambda params: np.asarray(function(params.astype(np.float32), inputs, targets), np.float64)
+
+    found = fit(on_host(_residuals), teacher, on_host(_jacobian), method="lm", max_nfev=60)
     problem = Problem(example_loss=_squared_error, data=(inputs, targets), init=_start)
     return _Minimum(*map(float, _traces(problem, jnp.asarray(found.x, jnp.float32))))
 

@@ -27,6 +27,7 @@ from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.problems import Problem
 from sde_sgd.processes.base import AbstractProcess
 from sde_sgd.run import simulate
+from sde_sgd.theory.roots import bracketed_root
 
 BLOCKS = 64
 
@@ -57,19 +58,12 @@ class Recursion:
 
     def growth(self, learning_rate: float, weight_decay: float = 0.0) -> Measured:
         """Return the factor by which the second moment grows per step in the long run."""
-        pairs = self._num_linear
-
-        def radius(step: np.ndarray) -> float:
-            return float(np.max(np.abs(np.linalg.eigvals(step[pairs:, pairs:]))))
-
-        return self._jackknife(radius, learning_rate, weight_decay)
+        return self._jackknife(self._radius, learning_rate, weight_decay)
 
     def threshold(self, low: float, high: float) -> Measured:
         """Return the learning rate between the two at which the second moment begins to grow."""
-        from scipy.optimize import brentq
-
-        value = brentq(lambda rate: self.growth(rate).value - 1, low, high, xtol=1e-9)
-        slope = (self.growth(value * 1.001).value - self.growth(value * 0.999).value) / (0.002 * value)
+        value = bracketed_root(lambda rate: self._growth(rate) - 1, low, high)
+        slope = (self._growth(value * 1.001) - self._growth(value * 0.999)) / (0.002 * value)
         return Measured(value, self.growth(value).stderr / abs(slope))
 
     def expectation(
@@ -83,9 +77,13 @@ class Recursion:
             return Measured(math.nan, math.nan)
         return self._jackknife(lambda step: function(self._fixed_point(step)), learning_rate, weight_decay)
 
-    @property
-    def _num_linear(self) -> int:
-        return 1 + self.starts.shape[1]
+    def _growth(self, rate: float) -> float:
+        return self._radius(self._step(self.gradient.mean(axis=0), self.outer.mean(axis=0), rate, 0.0))
+
+    def _radius(self, step: np.ndarray) -> float:
+        """Return the spectral radius among the second moments."""
+        first = 1 + self.starts.shape[1]
+        return float(np.max(np.abs(np.linalg.eigvals(step[first:, first:]))))
 
     def _jackknife(
         self, statistic: Callable[[np.ndarray], float], learning_rate: float, weight_decay: float

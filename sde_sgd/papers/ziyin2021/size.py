@@ -7,17 +7,18 @@ import dataclasses
 class Size:
     """Numbers of lanes and steps.
 
-    ``num_lanes`` x ``num_steps`` for stationary ensembles after ``burn_in``, every ``thinning``-th step kept;
-    ``num_draws`` minibatch gradients for recursions; ``num_tail`` samples of a stationary law for its tail, from
-    ``tail_lanes`` lanes; ``num_seeds`` x ``num_data_steps`` for SGD on finite data sets.
+    ``num_settings`` of the settings under label noise; ``num_lanes`` x ``num_steps`` for stationary ensembles after
+    ``burn_in``, every ``thinning``-th step kept;
+    ``num_draws`` minibatch gradients for recursions; ``num_tail`` lanes, each a sample of a law with a tail;
+    ``num_seeds`` x ``num_data_steps`` for SGD on a finite data set, of which there are ``num_data_sets``.
     """
 
+    num_settings: int
     num_lanes: int
     num_steps: int
     burn_in: int
     thinning: int
     num_draws: int
-    tail_lanes: int
     num_tail: int
     num_seeds: int
     num_data_steps: int

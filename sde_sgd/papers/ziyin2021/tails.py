@@ -1,60 +1,57 @@
 """Power-law tails in one dimension (Sec. 6.6 and figure 2)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from sde_sgd import theory
-from sde_sgd.analysis import Claim, Relation
+from sde_sgd.analysis import Claim, Relation, tail_index
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
 from sde_sgd.papers.ziyin2021.recursion import BLOCKS, gradient_draws, jackknife
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.processes import SGD
 from sde_sgd.run import simulate
+from sde_sgd.theory.roots import bracketed_root
+
+if TYPE_CHECKING:
+    import xarray
 
 FIGURE_2_BATCHES = (1, 2, 3, 4, 6, 8, 10)
-_TAIL = 1e-4  # the share of the samples that counts as tail
-_BURN_IN, _SPACING = 60, 4  # steps; the distance forgets half of itself in a step or two
+_LARGEST_IN_SAMPLES = 4  # batch size; lighter tails begin beyond the largest of a million samples
+_BURN_IN = 100  # steps from the minimum; the distance forgets half of itself in a step or two
 
 
 def _distance(problem: Any, params: Any) -> Any:
     return params[0]
 
 
-def _samples(batch: int, size: Size, key: Any) -> Float[np.ndarray, "blocks n"]:
-    """Return samples of the stationary law at a = rate = 1, in blocks of independent lanes."""
-    num_records = size.num_tail // size.tail_lanes
+def _samples(batch: int, size: Size, key: Any) -> "xarray.DataArray":
+    """Return independent samples of the stationary law at a = rate = 1: one of every lane, over ``seed``."""
     data = FreshData((1.0,), label_noise=1.0)
-    found = simulate(data.problem(), SGD(1.0, FreshBatch(batch, data)), num_seeds=size.tail_lanes,
-                     num_steps=_BURN_IN + num_records * _SPACING, record_every=_SPACING,
-                     record={"distance": _distance}, key=key, progress=False).distance
-    return found.isel(step=slice(1 + _BURN_IN // _SPACING, None)).values.reshape(BLOCKS, -1)
+    found = simulate(data.problem(), SGD(1.0, FreshBatch(batch, data)), num_seeds=size.num_tail, num_steps=_BURN_IN,
+                     record={"distance": _distance}, key=key, progress=False)
+    return found.distance.isel(step=-1)
 
 
-def _hill(samples: Float[np.ndarray, "blocks n"]) -> Measured:
-    """Return Hill's estimate over the largest samples; neighbours in time are correlated, blocks are not."""
-    sizes = np.abs(samples)
-    count = int(_TAIL * sizes.size)
-    threshold = np.partition(sizes.ravel(), -count)[-count]
-    above = sizes > threshold
-    logs = np.where(above, np.log(np.where(above, sizes, threshold) / threshold), 0.0).sum(axis=1, dtype=np.float64)
-    return jackknife(lambda number, total: float(number / total), above.sum(axis=1).astype(np.float64), logs)
+def _index(samples: "xarray.DataArray") -> Measured:
+    """Return the tail index of samples, its interval of 95 % as a standard error of its inverse."""
+    found = tail_index(samples)
+    value, lower = found.tail_index.item(), found.tail_index_lower.item()
+    return Measured(value, value**2 * (1 / lower - 1 / value) / 1.96)
 
 
 def _diverging_moment(rate: float, batch: int, size: Size, key: Any) -> Measured:
     """Return the order of the smallest diverging moment, the root of E|1 - rate h|^beta = 1 over drawn curvatures h."""
-    from scipy.optimize import brentq
-
     data = FreshData((1.0,))
     factors = np.abs(1 - rate * gradient_draws(data, batch, np.ones((1, 1)), size, key)[..., 0, 0])
     orders = theory.tail_exponent(rate, batch) * np.linspace(0.7, 1.3, 25)
     moments = np.stack([np.mean(factors**order, axis=1) for order in orders], axis=1)
 
     def root(means: Float[np.ndarray, " orders"]) -> float:
-        return float(brentq(lambda order: np.interp(order, orders, np.log(means)), orders[0], orders[-1]))
+        return bracketed_root(lambda order: float(np.interp(order, orders, np.log(means))), orders[0], orders[-1])
 
     return jackknife(root, moments)
 
@@ -63,7 +60,7 @@ def figure_2(size: Size, key: Any) -> Findings:
     """Measure the tail exponent against the batch size at a * rate = 1 (Fig. 2), and the law of the bulk.
 
     The paper's exponent is the order of the smallest diverging moment. It is measured from single steps, which tell
-    how every moment grows, and for itself by Hill's estimator from samples of the stationary law.
+    how every moment grows, and for itself from the largest samples of the stationary law.
     """
     import xarray
 
@@ -71,35 +68,37 @@ def figure_2(size: Size, key: Any) -> Findings:
     for place, batch in enumerate(FIGURE_2_BATCHES):
         own = jax.random.fold_in(key, place)
         samples = _samples(batch, size, own)
-        moment, hill = _diverging_moment(1.0, batch, size, jax.random.fold_in(own, 1)), _hill(samples)
-        rows.append((*moment, *hill, theory.tail_exponent(1.0, batch)))
-        claims += _exponent_claims(batch, moment, hill)
+        moment = _diverging_moment(1.0, batch, size, jax.random.fold_in(own, 1))
+        index = _index(samples) if batch <= _LARGEST_IN_SAMPLES else Measured(np.nan, np.nan)
+        rows.append((*moment, *index, theory.tail_exponent(1.0, batch)))
+        claims += _exponent_claims(batch, moment, index)
         if batch in (4, 10):
             claims += _bulk_claims(batch, samples)
     claims.append(_exact_noise(size, jax.random.fold_in(key, len(FIGURE_2_BATCHES))))
-    names = ("measured", "measured_stderr", "hill", "hill_stderr", "kesten")
+    names = ("measured", "measured_stderr", "tail_index", "tail_index_stderr", "kesten")
     return Findings(claims, xarray.Dataset(
         {name: ("batch_size", list(column)) for name, column in zip(names, zip(*rows, strict=True), strict=True)},
         {"batch_size": list(FIGURE_2_BATCHES)}))
 
 
-def _exponent_claims(batch: int, moment: Measured, hill: Measured) -> list[Claim]:
+def _exponent_claims(batch: int, moment: Measured, index: Measured) -> list[Claim]:
     kesten, where = theory.tail_exponent(1.0, batch), f"a * rate = 1, S = {batch}"
-    # The larger the exponent, the farther out the power law begins: Hill's estimate is then too small.
-    accuracy = 0.04 if batch <= 4 else 0.1
+    note = (f"{batch} of the paper, which matches the variance, against {moment.value:.3f} of the smallest diverging "
+            f"moment at S = {batch}.")
+    from_samples = Claim(f"tail exponent from the largest samples; {where}", "Kesten's equation", kesten, *index,
+                         resolution=0.1 * kesten)
     return [
         Claim(f"tail exponent 2S/(a rate) - S; {where}", "Sec. 6.6, Fig. 2", batch, *moment,
-              note="" if batch == 2 else f"{batch} of the paper, matched to the variance, against {moment.value:.3f} of "
-              f"the smallest diverging moment at S = {batch}."),
-        Claim(f"tail exponent; {where}", "Kesten's equation", kesten, *moment),
-        Claim(f"tail exponent by Hill's estimator, to {100 * accuracy:g} %; {where}", "Kesten's equation", kesten, *hill,
-              tolerance=accuracy * kesten, resolution=0.05 * kesten),
-        Claim(f"heavier than in continuous time, 2S/(a rate) + 1; {where}", "Sec. 6.6", 2 * batch + 1, *hill,
+              note="" if batch == 2 else note),
+        Claim(f"tail exponent from the smallest diverging moment; {where}", "Kesten's equation", kesten, *moment,
+              resolution=0.02 * kesten),
+        *([from_samples] if batch <= _LARGEST_IN_SAMPLES else []),
+        Claim(f"heavier than in continuous time, 2S/(a rate) + 1; {where}", "Sec. 6.6", 2 * batch + 1, *moment,
               relation=Relation.BELOW),
     ]
 
 
-def _bulk_claims(batch: int, samples: Float[np.ndarray, "blocks n"]) -> list[Claim]:
+def _bulk_claims(batch: int, samples: "xarray.DataArray") -> list[Claim]:
     """Compare the whole law with the Student form of the paper's exponent and with that of continuous time."""
     from scipy import stats
 
@@ -108,7 +107,7 @@ def _bulk_claims(batch: int, samples: Float[np.ndarray, "blocks n"]) -> list[Cla
         (batch, "form of Sec. 6.6", 0.012, Relation.BELOW),
         (2 * batch + 1, "continuous time", 0.05, Relation.ABOVE),
     ):
-        probabilities = stats.t.cdf(samples[:, :4096] * np.sqrt(degrees), degrees)
+        probabilities = stats.t.cdf(samples.values.reshape(BLOCKS, -1) * np.sqrt(degrees), degrees)
         edges = np.linspace(0, 1, 201)
         shares = np.stack([np.searchsorted(np.sort(row), edges) / row.size for row in probabilities])
         found = jackknife(lambda share, edges=edges: float(np.max(np.abs(share - edges))), shares)
