@@ -202,13 +202,14 @@ def _survival(chosen: Settings, exits: "dict[tuple[str, int], xarray.Dataset | N
     """Return the survival curves and their exponential laws at the highest barrier that was run to the end."""
     import xarray
 
-    complete = [batch for batch in chosen.batch_sizes if exits["SGD", batch] is not None]
+    complete = [batch for (_, batch), found in exits.items() if found is not None]
     if not complete:
         return None
     batch = max(complete)
-    lanes = xarray.concat([exits[name, batch] for name in PROCESSES], dim="process", combine_attrs="drop_conflicts",
-                          join="exact", coords="minimal", compat="override")  # fmt: skip
-    lanes = lanes.assign_coords(process=list(PROCESSES))
+    found = {name: exits[name, batch] for name in PROCESSES}
+    lanes = xarray.concat([one for one in found.values() if one is not None], dim="process", join="exact",
+                          combine_attrs="drop_conflicts", coords="minimal", compat="override")  # fmt: skip
+    lanes = lanes.assign_coords(process=list(found))
     return batch, survival(lanes), escape_time(lanes, relaxation=_RELAXATION)
 
 

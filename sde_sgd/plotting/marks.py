@@ -85,5 +85,6 @@ def new_axes(num_rows: int, num_columns: int, width: float, height: float, *, sh
     """Return the axes of a new figure; unless not ``shared``, columns share time and all share the ordinate."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(num_rows, num_columns, sharex="col" if shared else False, sharey=shared, figsize=(width, height),
-                        layout="constrained", squeeze=False)[1]
+    sharing = {"sharex": "col", "sharey": True} if shared else {}
+    return plt.subplots(num_rows, num_columns, **sharing, figsize=(width, height), layout="constrained",
+                        squeeze=False)[1]

@@ -139,8 +139,8 @@ def level_action(hessian: ArrayLike, noise_covariance: ArrayLike, level: float) 
     (0.25, array([1., 0.]))
     """
     checks.positive("level", level)
-    modes = minimum_modes(hessian, noise_covariance)
-    root = np.sqrt(modes.curvatures)
+    modes = minimum_modes(hessian, noise_covariance, 1.0)  # in units of the learning rate
+    root = np.sqrt(modes.rates)
     spread = root[:, None] * (2 * modes.noise / modes.sums) * root
     eigenvalues, vectors = np.linalg.eigh(spread)
     if eigenvalues[-1] <= matrices.rank_tolerance(eigenvalues):
@@ -196,9 +196,9 @@ def loss_growth(
     """
     checks.positive("learning_rate", learning_rate)
     checks.integer("num_steps", num_steps, minimum=0)
-    eta, modes = float(learning_rate), minimum_modes(hessian, noise_covariance)
-    variances = eta * np.diag(modes.noise)
+    modes = minimum_modes(hessian, noise_covariance, learning_rate)
+    variances = np.diag(modes.noise)
     if continuous:
-        return float(np.sum(variances * -np.expm1(-2 * eta * num_steps * modes.curvatures)) / 4)
-    contraction = (1 - eta * modes.curvatures) ** 2
-    return float(np.sum(variances / (2 - eta * modes.curvatures) * (1 - contraction ** int(num_steps))) / 2)
+        return float(np.sum(variances * -np.expm1(-2 * num_steps * modes.rates)) / 4)
+    contraction = (1 - modes.rates) ** 2
+    return float(np.sum(variances / (2 - modes.rates) * (1 - contraction ** int(num_steps))) / 2)
