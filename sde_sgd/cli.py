@@ -6,7 +6,7 @@ import pathlib
 import platform
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sde_sgd import papers
 
@@ -37,34 +37,45 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sde-sgd", description="SGD beside its continuous-time models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_compare, _add_escape, _add_reproduce):
+        command = add(commands)
+        command.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for results (out)")
+        command.add_argument("--quick", action="store_true", help="a smaller run, in less than a minute")
+        command.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
+    return parser
+
+
+def _add_compare(commands: Any) -> argparse.ArgumentParser:
     compare = commands.add_parser(
         "compare",
         help="SGD, gradient flow, SME-1, SME-2 and Gaussian-noise gradient descent on real data",
         description="Run SGD and its models on two real data sets over batch sizes, learning rates and seeds; print "
         "the table, write compare.nc and compare.png.",
     )
-    compare.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the results (out)")
-    compare.add_argument("--quick", action="store_true", help="a smaller run, in seconds")
     compare.add_argument("--num-seeds", type=int, help="lanes of every cell (64)")
     compare.add_argument("--time", type=float, help="length of the run, learning rate x steps (6)")
     compare.add_argument("--learning-rates", type=_numbers(float), help="comma-separated")
     compare.add_argument("--batch-sizes", type=_numbers(int), help="comma-separated")
     compare.add_argument("--processes", type=lambda text: text.split(","), help="comma-separated; all by default")
-    compare.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
     compare.set_defaults(run=_compare)
+    return compare
+
+
+def _add_escape(commands: Any) -> argparse.ArgumentParser:
     escape = commands.add_parser(
         "escape",
         help="escape times of SGD, its Gaussian twin and its SDE, beside exact theory",
         description="Measure mean escape times from a double well over batch sizes, by brute force and by splitting; "
         "print the table, write escape.nc and escape.png.",
     )
-    escape.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the results (out)")
-    escape.add_argument("--quick", action="store_true", help="a smaller run, in less than a minute")
     escape.add_argument("--learning-rate", type=float, help="step of the discrete processes (0.01)")
     escape.add_argument("--batch-sizes", type=_numbers(int), help="comma-separated (2,3,4,6,10)")
     escape.add_argument("--num-lanes", type=int, help="runs of every brute-force cell (2000)")
-    escape.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
     escape.set_defaults(run=_escape)
+    return escape
+
+
+def _add_reproduce(commands: Any) -> argparse.ArgumentParser:
     reproduce = commands.add_parser(
         "reproduce",
         help="the claims of a paper, measured",
@@ -72,11 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "verdict, write PAPER.nc and PAPER.png.",
     )
     reproduce.add_argument("paper", metavar="PAPER", help=f"one of {', '.join(papers.names())}")
-    reproduce.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for the results (out)")
-    reproduce.add_argument("--quick", action="store_true", help="a smaller run, in less than a minute")
-    reproduce.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
     reproduce.set_defaults(run=_reproduce)
-    return parser
+    return reproduce
 
 
 def _numbers(kind: type):
