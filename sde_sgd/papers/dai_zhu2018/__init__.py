@@ -11,7 +11,7 @@ from sde_sgd.papers.paper import Paper
 PAPER = Paper(
     name="dai-zhu2018",
     title="Dai, Zhu (2018), Towards theoretical understanding of large batch training in SGD; arXiv:1812.00542.\n"
-    "The texts of its theorems were not available: abstract claims, and a reconstruction under isotropic noise",
+    "Claims of its abstract and a reconstruction for isotropic noise: its theorems were not available.",
     experiments={
         "escape times": escape_law.escape_times,
         "iterations": escape_law.iterations_and_time,
