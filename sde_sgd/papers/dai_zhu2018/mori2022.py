@@ -82,8 +82,8 @@ def power_law(size: Size, key: Any) -> Findings:
     overall, last = found.slope(logs), (found.mean[-1], found.stderr[-1])
     claims += [
         Claim("slope over all levels", _SOURCE, predicted, *overall, resolution=0.1 * predicted,
-              note=f"off by {100 * abs(overall.value / predicted - 1):.0f} %, and no more because errors cancel: the exact "
-              "covariance lowers the slope, a law that is not Gaussian and the watching at steps raise it."),
+              note=f"off by {100 * abs(overall.value / predicted - 1):.0f} %, and no more because errors cancel: the "
+              "exact covariance lowers the slope, a law that is not Gaussian and the watching at steps raise it."),
         Claim("slope of the SDE with decoupled noise, to 10 %", f"{_SOURCE}, quadrature", predicted,
               slope(decoupled, logs), tolerance=0.1 * predicted),
         Claim("slope of the SDE with the exact covariance", f"{_SOURCE}, quadrature", predicted, slope(exact, logs),
