@@ -25,6 +25,6 @@ PAPER = Paper(
     figure=figures.figure,
     full=Size(num_exits=6000, num_particles=512, num_replicas=32, num_power_exits=1000, num_lanes=2048, horizon=400.0,
               num_relaxing=2**15, num_fluctuating=1024),
-    quick=Size(num_exits=500, num_particles=128, num_replicas=16, num_power_exits=100, num_lanes=256, horizon=100.0,
-               num_relaxing=2**11, num_fluctuating=128),
+    quick=Size(num_exits=1000, num_particles=128, num_replicas=16, num_power_exits=100, num_lanes=512, horizon=100.0,
+               num_relaxing=2**12, num_fluctuating=128),
 )

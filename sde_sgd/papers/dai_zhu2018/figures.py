@@ -47,6 +47,13 @@ def _escape_times(ax: Any, row: "xarray.Dataset") -> None:
     ax.set(yscale="log", xlabel="barrier / T, equal to the batch size", ylabel="mean escape time")
     ax.set_title("double well, learning rate 0.01", loc="left")
     ax.legend(loc="upper left")
+    inset = ax.inset_axes((0.56, 0.11, 0.42, 0.33))
+    inset.axhline(1, color="#0072B2")
+    inset.plot(row.batch_size, row.kramers / row.exact, color="#D55E00", linestyle=_DASHED)
+    _points(inset, row.batch_size, row[["mean", "lower", "upper"]] / row.exact, "")
+    inset.set_title("over exact chain", fontsize=7)
+    inset.tick_params(labelsize=6)
+    inset.set_xticks(row.batch_size.values)
 
 
 def _survival(ax: Any, row: "xarray.Dataset") -> None:
@@ -71,9 +78,9 @@ def _densities(ax: Any, rows: "xarray.Dataset") -> None:
         ax.plot(row.position[::2], row.density[::2], color=colour, marker=marker, linestyle="none", markersize=2.6,
                 label=f"B = {batch}")
     ax.plot([], [], color="0.4", linewidth=0.9, label="exp(-U / T)")
-    ax.set(xlabel="position", ylabel="stationary density", ylim=(0, None), xlim=(-2.2, 1.8))
+    ax.set(xlabel="position", ylabel="stationary density", ylim=(0, None), xlim=(-2, 1.6))
     ax.set_title("flat minimum (left) and sharp one, equally deep", loc="left")
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.54, 1.0), handlelength=1.6)
 
 
 def _power_law(ax: Any, row: "xarray.Dataset") -> None:
