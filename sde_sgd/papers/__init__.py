@@ -8,6 +8,7 @@ from sde_sgd.papers.paper import Findings, Paper
 # Name on the command line -> module, imported when it is asked for. The module holds its `Paper` as PAPER.
 _MODULES = {
     "balance": "sde_sgd.papers.balance",
+    "dai-zhu2018": "sde_sgd.papers.dai_zhu2018",
     "stability": "sde_sgd.papers.stability",
     "ziyin2021": "sde_sgd.papers.ziyin2021",
 }

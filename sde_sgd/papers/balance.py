@@ -81,9 +81,9 @@ def contraction(size: Size, key: Array) -> Findings:
     problem = _problem(features, targets, (1.5, 0.3))
     rate, start = 0.02, 1.5**2 - 0.3**2
     processes: dict[str, AbstractProcess] = {
-        "SGD": SGD(rate, WithReplacement(2)), "gradient flow": GradientFlow(rate), "injected noise": Langevin(
-            rate, temperature=0.05)}
-    found = {name: simulate(problem, process, num_seeds=256, num_steps=300, record_every=5,
+        "SGD": SGD(rate, WithReplacement(1)), "gradient flow": GradientFlow(rate), "injected noise": Langevin(
+            rate, temperature=0.002)}
+    found = {name: simulate(problem, process, num_seeds=256, num_steps=3000, record_every=50,
                             record={"imbalance": _imbalance}, key=key, progress=False).imbalance
              for name, process in processes.items()}
     kept = float(np.abs(found["gradient flow"] / start - 1).max())
@@ -95,9 +95,9 @@ def contraction(size: Size, key: Array) -> Findings:
               tolerance=1e-12),
         Claim("gradient flow conserves u\N{SUPERSCRIPT TWO} - w\N{SUPERSCRIPT TWO}: largest relative change", "Sec. 3",
               0.0, kept, tolerance=1e-4),
-        Claim("SGD shrinks |u\N{SUPERSCRIPT TWO} - w\N{SUPERSCRIPT TWO}|; time 6, T = 0.01", "Fig. 1", start,
+        Claim("SGD shrinks |u\N{SUPERSCRIPT TWO} - w\N{SUPERSCRIPT TWO}|; time 60, T = 0.02", "Fig. 1", start,
               last["SGD"].mean(), _stderr(last["SGD"]), relation=Relation.BELOW),
-        Claim("injected isotropic noise spreads it: standard deviation; time 6", "Fig. 1", 0.0, spread,
+        Claim("injected isotropic noise spreads it: standard deviation; time 60", "Fig. 1", 0.0, spread,
               spread / np.sqrt(2 * (len(last["injected noise"]) - 1)), relation=Relation.ABOVE),
         _rate_claim(size, jax.random.fold_in(key, 1)),
     ]
@@ -241,10 +241,10 @@ def figure(found: "Mapping[str, xarray.Dataset]") -> "matplotlib.figure.Figure":
         for (colour, line, _), name in zip(marks(), runs.process.values, strict=False):
             low, middle, high = runs.sel(process=name).quantile((0.1, 0.5, 0.9), "seed").values
             left.fill_between(runs.time, low, high, color=colour, alpha=0.15, linewidth=0)
-            left.plot(runs.time, middle, color=colour, linestyle=line, label=f"{name}, median and 10 to 90 %")
+            left.plot(runs.time, middle, color=colour, linestyle=line, label=str(name))
         left.set(xlabel="learning rate \N{MULTIPLICATION SIGN} step", ylabel="u\N{SUPERSCRIPT TWO} - "
                  "w\N{SUPERSCRIPT TWO}")
-        left.legend(loc="lower left")
+        left.legend(loc="upper left", title="median, 10 to 90 %")
         _draw_laws(right, found["Gamma law"], marks())
     return drawn
 

@@ -61,7 +61,7 @@ def _tails(ax: Any, data: "xarray.Dataset") -> None:
         ax.plot(sizes, line, **_line(place))
     _points(ax, sizes, data.tail_index, data.tail_index_stderr, ensemble=True)
     _points(ax, sizes, data.measured, data.measured_stderr, ensemble=False)
-    ax.set(xlabel="batch size S", ylabel="tail exponent", ylim=(0, 15))
+    ax.set(xlabel="batch size S", ylabel="tail exponent", ylim=(0, 15), xticks=sizes)
     ax.set_title("Fig. 2: a \N{MULTIPLICATION SIGN} rate = 1", loc="left")
 
 
@@ -91,7 +91,7 @@ def _against_weight_decay(ax: Any, data: "xarray.Dataset") -> None:
     ax.plot(decays, losses, **_line(0))
     _points(ax, data.weight_decay, data.measured, data.measured_stderr, ensemble=False)
     ax.set(xlabel="weight decay", ylabel="test loss", ylim=(-0.03, 0.8))
-    ax.set_title("Fig. 3 right: a = 1, rate 0.5, S = 1", loc="left")
+    ax.set_title("Fig. 3 right: rate 0.5, S = 1", loc="left")
 
 
 def _against_learning_rate(ax: Any, data: "xarray.Dataset") -> None:
