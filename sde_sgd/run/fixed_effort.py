@@ -12,7 +12,7 @@ from sde_sgd.run.method import AbstractSplitting, Estimates
 from sde_sgd.run.passage import GivenStates
 from sde_sgd.run.targets import REGION
 
-_MOST_LEVELS = 300
+_MOST_LEVELS = 100  # a probability of exp(-100): nobody waits that long
 
 
 class FixedEffort(AbstractSplitting):
@@ -57,7 +57,6 @@ class FixedEffort(AbstractSplitting):
             numbers = (stage * num_replicas + alive).tolist()
             starts = np.concatenate([stream.choices(n, own, num) for n, own in zip(numbers, parents, strict=True)])
             replica, states = np.repeat(alive, num), ended.states
-        probability[np.setdiff1d(np.arange(num_replicas), alive)] = 0.0
         return Estimates(probability, np.asarray(levels), np.asarray(shares))
 
 
