@@ -233,7 +233,7 @@ def _labelled(
 def interval(loop_time: np.ndarray, probability: np.ndarray, confidence: float) -> tuple[float, float, float, float]:
     """Return the mean time, its standard error and the ends of its interval, from paired replicas.
 
-    The interval is Student's for the logarithm of the ratio of the means. If all replicas are extinct, nothing is known.
+    The interval is Student's for the logarithm of the ratio of the means. If all replicas are extinct, it is endless.
     """
     import scipy.stats
 
