@@ -9,7 +9,7 @@ import pytest
 
 import sde_sgd as ss
 from sde_sgd.results import load, save
-from sde_sgd.run import adaptive_multilevel, pace, queue
+from sde_sgd.run import adaptive_multilevel, fixed_effort, pace, queue
 
 STEP, BASIN = 0.02, (-0.9, -0.7)
 
@@ -116,7 +116,8 @@ UNANSWERABLE = {
 
 
 @pytest.mark.parametrize("name", UNANSWERABLE)
-def test_what_cannot_be_answered_is_an_error(name):
+def test_what_cannot_be_answered_is_an_error(name, monkeypatch):
+    monkeypatch.setattr(fixed_effort, "_MOST_LEVELS", 12)
     changes, error, words = UNANSWERABLE[name]
     with pytest.raises(error, match=words):
         call(**changes)
