@@ -21,7 +21,7 @@ from sde_sgd.run.replica import Ladder, Replica, Shared, first_turn, move, proba
 from sde_sgd.run.tiles import LANES, padded
 
 _TILE = 32  # replicas that share a program; each holds all its particles
-_LOOKS_PER_TURN = 16
+_LOOKS_PER_TURN = 8
 _FIRST_TURNS = 64
 
 
