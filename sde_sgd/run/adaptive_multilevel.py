@@ -21,7 +21,7 @@ from sde_sgd.run.replica import Ladder, Replica, Shared, first_turn, move, proba
 from sde_sgd.run.tiles import LANES, padded
 
 _TILE = 32  # replicas that share a program; each holds all its particles
-_LOOKS_PER_TURN = 16
+_LOOKS_PER_TURN = 8
 _FIRST_TURNS = 64
 
 
@@ -103,20 +103,20 @@ def _run_group(
     shared = jax.device_put(shared, NamedSharding(mesh, PartitionSpec()))
     replicas = begin(shared, pools, mesh=mesh, num_particles=num_particles)
     pace = Pace(_FIRST_TURNS)
-    before = 0
+    before = turns = 0
     while not np.all(np.asarray(replicas.finished)):
+        turns += pace.steps
         with pace.timed(pace.steps):
             replicas = advance(shared, replicas, pools, runs, np.int32(pace.steps), mesh=mesh)
-            age, looks = np.asarray(replicas.age), np.asarray(replicas.looks)
-        cut = int(np.sum(age >= shared.longest))
+            looks, overdue = np.asarray(replicas.looks), np.asarray(replicas.overdue)
+        cut = int(np.sum(overdue.reshape(-1)[: len(own)]))
         if cut:
             raise RuntimeError(f"the excursions of {cut} replicas reached max_steps={excursions.max_steps}, and what "
                                "is cut short is no estimate. Pass a larger max_steps.")
         excursions.report(float(looks.astype(np.int64).sum() - before))
         before = int(looks.astype(np.int64).sum())
-    mine = looks.reshape(-1)[: len(own)].astype(np.int64)
-    excursions.useful += int(mine.sum())
-    excursions.total += len(own) * int(mine.max())
+    excursions.useful += int(looks.reshape(-1)[: len(own)].astype(np.int64).sum())
+    excursions.total += mesh.size * _TILE * turns * _LOOKS_PER_TURN
     return np.asarray(finish(shared, replicas, mesh=mesh), np.float64).reshape(-1)[: len(own)]
 
 

@@ -52,8 +52,9 @@ def settle(
     for doubling in range(_MOST_DOUBLINGS):
         inside = np.flatnonzero(ended.code == 0)
         if not len(inside):
-            raise ValueError(f"all {num_lanes} lanes entered the region within {_FIRST_WARM_UP * 2**doubling} steps: "
-                             "this is no rare event. Use sde_sgd.first_passage.")
+            raise ValueError(f"all {num_lanes} lanes entered the region or diverged during the warm-up of "
+                             f"{warm_up or _FIRST_WARM_UP * 2**doubling} steps: this is no rare event. Use "
+                             "sde_sgd.first_passage.")
         kept = np.where(ended.code == 0, np.arange(num_lanes), stream.choices(doubling, inside, num_lanes))
         scores = excursions.score_of(_take(states, kept))
         if warm_up or (last is not None and _alike(last, scores)):

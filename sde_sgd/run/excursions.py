@@ -96,8 +96,16 @@ class Stream(NamedTuple):
 
     key: Any
 
+    def offsets(self, number: int, count: int) -> np.ndarray:
+        """Return ``count`` uniform numbers of the ``number``-th draw."""
+        return np.asarray(jax.random.uniform(jax.random.fold_in(self.key, number), (count,), jnp.float32), np.float64)
+
     def choices(self, number: int, candidates: np.ndarray, count: int) -> np.ndarray:
-        """Return ``count`` of the candidates, each copied equally often up to one (systematic resampling)."""
-        offset = np.asarray(jax.random.uniform(jax.random.fold_in(self.key, number), dtype=jnp.float32), np.float64)
-        places = ((np.arange(count) + offset) / count * len(candidates)).astype(np.int64)
-        return candidates[np.minimum(places, len(candidates) - 1)]
+        """Return ``count`` of the candidates, resampled."""
+        return resampled(self.offsets(number, 1)[0], candidates, count)
+
+
+def resampled(offset: float, candidates: np.ndarray, count: int) -> np.ndarray:
+    """Return ``count`` of the candidates, each copied equally often up to one (systematic resampling)."""
+    places = ((np.arange(count) + offset) / count * len(candidates)).astype(np.int64)
+    return candidates[np.minimum(places, len(candidates) - 1)]

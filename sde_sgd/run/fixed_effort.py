@@ -7,12 +7,12 @@ from jaxtyping import PyTree
 
 from sde_sgd._core import checks
 from sde_sgd.run.basin import Basin, reached
-from sde_sgd.run.excursions import Excursions, Stream
+from sde_sgd.run.excursions import Excursions, Stream, resampled
 from sde_sgd.run.method import AbstractSplitting, Estimates
 from sde_sgd.run.passage import GivenStates
 from sde_sgd.run.targets import REGION
 
-_MOST_LEVELS = 300
+_MOST_LEVELS = 100  # a probability of exp(-100): nobody waits that long
 
 
 class FixedEffort(AbstractSplitting):
@@ -53,11 +53,10 @@ class FixedEffort(AbstractSplitting):
             alive = np.flatnonzero(wins > 0)
             if stage == len(levels) or not len(alive):
                 break
-            parents = [np.flatnonzero(success & (replica == index)) for index in alive]
-            numbers = (stage * num_replicas + alive).tolist()
-            starts = np.concatenate([stream.choices(n, own, num) for n, own in zip(numbers, parents, strict=True)])
+            offsets = stream.offsets(stage, len(alive))
+            parents = np.split(np.flatnonzero(success), np.cumsum(wins[alive].astype(int))[:-1])  # by replica
+            starts = np.concatenate([resampled(*one, num) for one in zip(offsets, parents, strict=True)])
             replica, states = np.repeat(alive, num), ended.states
-        probability[np.setdiff1d(np.arange(num_replicas), alive)] = 0.0
         return Estimates(probability, np.asarray(levels), np.asarray(shares))
 
 

@@ -62,13 +62,17 @@ class Particles(NamedTuple):
 
 
 class Replica(NamedTuple):
-    """A replica: the particle that moves now, all particles, and the weight so far."""
+    """A replica: the particle that moves now, all particles, and the weight so far.
+
+    ``overdue`` tells whether a particle has ever gone on beyond the longest excursion.
+    """
 
     state: Any
     index: Array
     best: Array
     resting: Array
     age: Array
+    overdue: Array
     looks: Array
     turns: Array
     particles: Particles
@@ -91,7 +95,7 @@ def first_turn(shared: Shared, pool: Any, num_particles: int) -> Replica:
         parents=jnp.zeros(num_particles, bool),
     )
     zero, never = jnp.uint32(0), jnp.asarray(False)
-    replica = Replica(start, jnp.int32(0), jnp.int32(0), never, zero, zero, zero, particles, jnp.int32(-1),
+    replica = Replica(start, jnp.int32(0), jnp.int32(0), never, zero, never, zero, zero, particles, jnp.int32(-1),
                       jnp.zeros((), jnp.float32), never, never)
     return _set_out(shared, replica, jnp.int32(0), start)
 
@@ -114,6 +118,7 @@ def move(shared: Shared, replica: Replica, run: Array) -> Replica:
         best=jnp.where(rises, level, replica.best),
         resting=replica.resting | (moves & ends),
         age=replica.age + one,
+        overdue=replica.overdue | (moves & ~ends & (replica.age + one >= shared.longest)),
         looks=replica.looks + one,
         particles=particles,
     )

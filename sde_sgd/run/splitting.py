@@ -184,7 +184,8 @@ def _check_arguments(
     if warm_up is not None:
         checks.integer("warm_up", warm_up)
     checks.in_half_open_unit("confidence", confidence)
-    if basin is not None and not (len(basin) == 2 and float(basin[0]) < float(basin[1])):
+    edges = None if basin is None else np.asarray(basin)
+    if edges is not None and not (edges.shape == (2,) and np.all(np.isfinite(edges)) and edges[0] < edges[1]):
         raise ValueError(f"basin must be two increasing scores, (core, rim), got {basin!r}.")
 
 
@@ -197,20 +198,17 @@ def _labelled(
     attrs: Mapping[str, str],
 ) -> "xarray.Dataset":
     time_per_look = time_per_step / excursions.motion.looks_per_step
-    import scipy.stats
-
     loop_time, probability = loops.looks * time_per_look, estimates.probability
-    time, relative = _ratio(loop_time, probability)
-    factor = np.exp(scipy.stats.t.ppf((1 + confidence) / 2, len(probability) - 1) * relative)
+    time, stderr, lower, upper = interval(loop_time, probability, confidence)
     total = probability.sum()
     share = float(probability.max() / total) if total else np.nan
     _warn(probability, share)
     own = {"units": "1", "long_name": "mean escape time on the process's own clock"}
     values: dict[str, tuple] = {
         "escape_time": ((), time, own),
-        "escape_time_stderr": ((), time * relative),
-        "escape_time_lower": ((), time / factor),
-        "escape_time_upper": ((), time * factor),
+        "escape_time_stderr": ((), stderr),
+        "escape_time_lower": ((), lower),
+        "escape_time_upper": ((), upper),
         "probability": ((), probability.mean()),
         "probability_stderr": ((), _stderr(probability)),
         "loop_time": ((), loop_time.mean()),
@@ -232,12 +230,19 @@ def _labelled(
     return build(values, coords, attrs)
 
 
-def _ratio(numerators: np.ndarray, denominators: np.ndarray) -> tuple[float, float]:
-    """Return the ratio of the means of paired replicas and its relative standard error."""
-    if not denominators.any():
-        return np.inf, np.inf
-    deviation = numerators / numerators.mean() - denominators / denominators.mean()
-    return numerators.mean() / denominators.mean(), _stderr(deviation)
+def interval(loop_time: np.ndarray, probability: np.ndarray, confidence: float) -> tuple[float, float, float, float]:
+    """Return the mean time, its standard error and the ends of its interval, from paired replicas.
+
+    The interval is Student's for the logarithm of the ratio of the means. If all replicas are extinct, it is endless.
+    """
+    import scipy.stats
+
+    if not probability.any():
+        return np.inf, np.inf, 0.0, np.inf
+    time = loop_time.mean() / probability.mean()
+    relative = _stderr(loop_time / loop_time.mean() - probability / probability.mean())
+    factor = np.exp(scipy.stats.t.ppf((1 + confidence) / 2, len(probability) - 1) * relative)
+    return float(time), float(time * relative), float(time / factor), float(time * factor)
 
 
 def _stderr(values: np.ndarray) -> float:
