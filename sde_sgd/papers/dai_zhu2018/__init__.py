@@ -23,8 +23,8 @@ PAPER = Paper(
         "power law": mori2022.power_law,
     },
     figure=figures.figure,
-    full=Size(num_exits=6000, num_particles=512, num_replicas=32, num_power_exits=1000, num_lanes=2048, horizon=400.0,
-              num_relaxing=2**15, num_fluctuating=1024),
+    full=Size(num_exits=16_000, num_particles=2048, num_replicas=48, num_power_exits=2000, num_lanes=2048,
+              horizon=1000.0, num_relaxing=2**17, num_fluctuating=1024),
     quick=Size(num_exits=1000, num_particles=128, num_replicas=16, num_power_exits=100, num_lanes=512, horizon=100.0,
                num_relaxing=2**12, num_fluctuating=128),
 )
