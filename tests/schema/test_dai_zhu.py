@@ -9,7 +9,7 @@ import xarray
 
 from sde_sgd import papers
 from sde_sgd.analysis import Verdict
-from sde_sgd.papers.dai_zhu2018 import escape_law, mori2022, preference, trade_off, xie2021
+from sde_sgd.papers.dai_zhu2018 import escape_law, logistic, mori2022, preference, trade_off, xie2021
 from sde_sgd.papers.dai_zhu2018.measured import Times, slope
 
 PAPER = papers.load("dai-zhu2018")
@@ -84,3 +84,15 @@ def test_figure_has_four_labelled_panels():
     drawn = PAPER.figure({"escape times": escape, "shares": shares, "power law": power})
     assert len(drawn.axes) == 4
     assert all(ax.get_xlabel() and ax.get_ylabel() and ax.get_legend() for ax in drawn.axes)
+
+
+def test_the_exponent_of_logistic_regression_scales_as_claimed():
+    """The noise is nearly the Hessian at the minimum, and the exponent goes as B / (eta k) exactly."""
+    key = jax.random.key(0)
+    base, sharp = logistic._setting(1.0, key), logistic._setting(2.0, key)
+    assert np.abs(base.problem.gradient(base.minimum)).max() < 1e-6
+    exponent = base.exponent(0.01, 4, 0.1)
+    assert base.exponent(0.01, 8, 0.1) == pytest.approx(2 * exponent)
+    assert base.exponent(0.01, 4, 0.05) == pytest.approx(2 * exponent)
+    assert sharp.exponent(0.01, 4, 0.1) == pytest.approx(exponent / 2, rel=1e-3)
+    assert exponent == pytest.approx(2 * 4 * 0.01 / (0.1 * np.linalg.eigvalsh(base.hessian)[-1]), rel=0.25)

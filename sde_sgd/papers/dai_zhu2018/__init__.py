@@ -4,7 +4,7 @@ The theorems of the paper were not available. What its abstract claims is held a
 gradient noise of covariance s^2 I / B at each step, T = eta s^2 / (2 B); no claim cites a theorem.
 """
 
-from sde_sgd.papers.dai_zhu2018 import escape_law, figures, mori2022, preference, trade_off, xie2021
+from sde_sgd.papers.dai_zhu2018 import escape_law, figures, logistic, mori2022, preference, trade_off, xie2021
 from sde_sgd.papers.dai_zhu2018.size import Size
 from sde_sgd.papers.paper import Paper
 
@@ -20,6 +20,7 @@ PAPER = Paper(
         "excess loss": trade_off.excess_loss,
         "white noise": xie2021.white_noise,
         "hessian noise": xie2021.hessian_noise,
+        "logistic regression": logistic.escape_slopes,
         "power law": mori2022.power_law,
     },
     figure=figures.figure,

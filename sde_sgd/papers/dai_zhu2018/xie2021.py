@@ -101,7 +101,7 @@ def hessian_noise(size: Size, key: Any) -> Findings:
         Claim(f"noise H(x): exact time over 2 pi / |H_b| exp(action), to {100 * _ACCURACY:g} %", _SOURCE, 1.0,
               0.5 / ratio, tolerance=_ACCURACY,
               note="the prefactor belongs to another reading of the noise than Itô's, which is that of SGD."),
-        Claim("escape rates in logistic regression and small networks", _SOURCE, 0.0, None,
+        Claim("escape rates of small networks on four data sets", _SOURCE, 0.0, None,
               note="the settings are not known here."),
     ], xarray.Dataset())
 
