@@ -124,7 +124,7 @@ def splitting(
     >>> import jax, sde_sgd as ss
     >>> well = ss.problems.potential(lambda w: (w**2 - 1) ** 2, start=-1.0)
     >>> rare = ss.splitting(well, ss.Langevin(0.01, temperature=0.125), score=lambda w: w, region=lambda w: w > 0.8,
-    ...                     method=ss.FixedEffort(64), num_replicas=10, key=jax.random.key(0))
+    ...                     method=ss.FixedEffort(128), num_replicas=20, key=jax.random.key(0))
     >>> bool(rare.escape_time_lower < 3458 < rare.escape_time_upper)
     True
     """
