@@ -97,7 +97,6 @@ def _numbers(kind: type):
 
 def _compare(options: argparse.Namespace) -> int:
     from sde_sgd import compare
-    from sde_sgd.configure import configure
 
     settings = compare.settings(
         quick=options.quick,
@@ -108,14 +107,13 @@ def _compare(options: argparse.Namespace) -> int:
         processes=options.processes,
         seed=options.seed,
     )
-    configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
+    _set_machine_up()
     compare.run(settings, options.out)
     return 0
 
 
 def _escape(options: argparse.Namespace) -> int:
     from sde_sgd import escape
-    from sde_sgd.configure import configure
 
     settings = escape.settings(
         quick=options.quick,
@@ -124,19 +122,25 @@ def _escape(options: argparse.Namespace) -> int:
         num_lanes=options.num_lanes,
         seed=options.seed,
     )
-    configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
+    _set_machine_up()
     escape.run(settings, options.out)
     return 0
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from sde_sgd.configure import configure
     from sde_sgd.papers.reproduce import reproduce
 
     paper = papers.load(options.paper)
-    configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
+    _set_machine_up()
     reproduce(paper, paper.quick if options.quick else paper.full, options.out, seed=options.seed)
     return 0
+
+
+def _set_machine_up() -> None:
+    """Set this process up for large ensembles, as a user's own process never is unasked."""
+    from sde_sgd.configure import configure
+
+    configure(cpu_devices=os.cpu_count(), wide_vectors=True, compilation_cache=_cache_folder())
 
 
 def _cache_folder() -> pathlib.Path:

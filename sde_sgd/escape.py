@@ -1,6 +1,7 @@
 """Escape from a double well: SGD with skewed minibatch noise, its Gaussian twin and its SDE, beside exact theory."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ STRENGTH = 10.0  # standard deviation of one example's gradient
 TARGET = 0.8  # within the next basin, where iterates and paths are seen alike
 _NUM_EXAMPLES = 8192
 _BRUTE_FORCE_BELOW = 9.0  # barrier over temperature
-_HIGHEST_BARRIER = 25.0  # the exact chain has no digits left above
+_HIGHEST_BARRIER = 25.0  # what this many particles resolve
 _SUBSTEPS = 8
 _RELAXATION = 0.5  # a few relaxation times, 1 / U'' = 1/8
 
@@ -102,6 +103,7 @@ PROCESSES: dict[str, Callable[[Settings, int], AbstractProcess]] = {
 }
 
 
+@functools.cache
 def exact_time(name: str, chosen: Settings, batch_size: int) -> float:
     """Return the exact mean escape time of a process: of the chain for what is discrete, of the diffusion else."""
     if name == "SDE":
@@ -111,9 +113,11 @@ def exact_time(name: str, chosen: Settings, batch_size: int) -> float:
     return theory.SGDChain(_potential, chosen.learning_rate, noise).mean_first_passage_time(-1.0, TARGET)
 
 
-def measure(chosen: Settings, name: str, batch_size: int, key: Any) -> "tuple[xarray.Dataset, xarray.Dataset | None]":
+def measure(
+    well: Problem, chosen: Settings, name: str, batch_size: int, key: Any
+) -> "tuple[xarray.Dataset, xarray.Dataset | None]":
     """Return the estimate of a mean escape time and, where lanes were run to their end, the first passages."""
-    process, well = PROCESSES[name](chosen, batch_size), problem()
+    process = PROCESSES[name](chosen, batch_size)
     barrier = 1 / chosen.temperature(batch_size)
     if barrier < _BRUTE_FORCE_BELOW:
         max_steps = int(50 * exact_time("SDE", chosen, batch_size) / chosen.learning_rate)
@@ -136,11 +140,11 @@ def run(chosen: Settings, out: pathlib.Path) -> "xarray.Dataset":
     check_writable(data_path)
     check_writable(figure_path)
     root = jax.random.key(chosen.seed)
-    found, exits = {}, {}
+    well, found, exits = problem(), {}, {}
     for number, batch_size in enumerate(chosen.batch_sizes):
         for name in PROCESSES:
             key = jax.random.fold_in(root, number)
-            found[name, batch_size], exits[name, batch_size] = measure(chosen, name, batch_size, key)
+            found[name, batch_size], exits[name, batch_size] = measure(well, chosen, name, batch_size, key)
     claims = _claims(chosen, found)
     print(f"\nmean escape time from a double well, noise of one example: exponential, standard deviation {STRENGTH:g}, "
           f"learning rate {chosen.learning_rate:g}\n\n{format_claims(claims)}")

@@ -56,11 +56,12 @@ def settle(
                              f"{warm_up or _FIRST_WARM_UP * 2**doubling} steps: this is no rare event. Use "
                              "sde_sgd.first_passage.")
         kept = np.where(ended.code == 0, np.arange(num_lanes), stream.choices(doubling, inside, num_lanes))
-        scores = excursions.score_of(_take(states, kept))
+        states = jax.tree.map(lambda leaf, kept=kept: leaf[kept], states)
+        scores = excursions.score_of(states)
         if warm_up or (last is not None and _alike(last, scores)):
-            return _take(states, kept), scores
+            return states, scores
         last = scores
-        ended = excursions.run(GivenStates(states), kept, max_steps=_FIRST_WARM_UP * 2**doubling)
+        ended = excursions.run(GivenStates(states), np.arange(num_lanes), max_steps=_FIRST_WARM_UP * 2**doubling)
         states = ended.states
     raise RuntimeError(f"the score did not settle within {_FIRST_WARM_UP * 2**_MOST_DOUBLINGS} steps. Pass warm_up, "
                        "or a score that is stationary within the basin.")
@@ -117,10 +118,6 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     noise = 4 / np.sqrt(len(one)) + 0.05
     spread = max(one.std(), other.std())
     return abs(one.mean() - other.mean()) <= noise * spread and abs(one.std() - other.std()) <= noise * spread
-
-
-def _take(states: PyTree, index: np.ndarray) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[index], states)
 
 
 def reached(code: np.ndarray) -> np.ndarray:
