@@ -1,7 +1,10 @@
 """What datasets say, each number with its standard error. Reads labelled datasets; runs nothing."""
 
-from sde_sgd.analysis.claims import Claim, Relation, Verdict, claims_dataset, format_claims
+from sde_sgd.analysis.claims import Claim, Relation, Verdict
+from sde_sgd.analysis.claims_table import claims_dataset, format_claims
 from sde_sgd.analysis.escape_time import escape_time
+from sde_sgd.analysis.hypotheses import Equivalence, Trend, equivalence_test, holm, trend_test
+from sde_sgd.analysis.jackknife import Measured, jackknife
 from sde_sgd.analysis.survival import survival
 from sde_sgd.analysis.table import comparison_table, format_table
 from sde_sgd.analysis.tails import hill, tail_index
@@ -9,16 +12,23 @@ from sde_sgd.analysis.weak_error import weak_error, weak_order
 
 __all__ = [
     "Claim",
+    "Equivalence",
+    "Measured",
     "Relation",
+    "Trend",
     "Verdict",
     "claims_dataset",
     "comparison_table",
+    "equivalence_test",
     "escape_time",
     "format_claims",
     "format_table",
     "hill",
+    "holm",
+    "jackknife",
     "survival",
     "tail_index",
+    "trend_test",
     "weak_error",
     "weak_order",
 ]

@@ -1,19 +1,11 @@
-"""Claims: every quantitative statement of a paper as one record, beside what was measured, with a verdict."""
+"""A claim: one quantitative statement of a paper, beside what was measured, with a verdict."""
 
 import dataclasses
 import enum
 import math
-import textwrap
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from sde_sgd._core import checks
-from sde_sgd.analysis.columns import WIDTH, line, rounded
-
-if TYPE_CHECKING:
-    import xarray
+from sde_sgd.analysis.intervals import as_rare_in_stderrs
 
 # In standard errors. A true statement is refuted once in 16 000 and fails to be confirmed once in 370 trials; between
 # the two nothing is said.
@@ -38,6 +30,7 @@ class Relation(enum.Enum):
     EQUAL = "="
     BELOW = "<"
     ABOVE = ">"
+    WITHIN = "~"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +45,11 @@ class Claim:
     - *inconclusive* otherwise.
 
     An inequality, d < 0 or d > 0, is confirmed where d has the sign claimed by more than 3 s, refuted where it has the
-    other sign by more than t + 4 s. Equal infinities agree; a finite value and an infinite one do not.
+    other sign by more than t + 4 s. An equivalence, ``Relation.WITHIN``, is confirmed where :math:`|d| + 3 s < t`, the
+    two one-sided tests of `equivalence_test`, and refuted where :math:`|d| - 4 s > t`. Equal infinities agree; a finite
+    value and an infinite one do not.
+
+    Where s comes from few seeds, 3 and 4 are replaced by the quantiles of Student's t that are as rare.
 
     Parameters
     ----------
@@ -67,20 +64,23 @@ class Claim:
     standard_error
         Of ``measured``, from independent lanes; 0 where nothing was sampled.
     relation
-        Whether ``measured`` should be equal to, below or above ``theory``.
+        Whether ``measured`` should be equal to, below, above, or within the tolerance of ``theory``.
     tolerance
         A deviation that the claim itself allows for: the accuracy of an approximation, or rounding. In units of the
         value.
     resolution
         Largest standard error with which an equality can be confirmed; by default 1 % of ``theory``, or the tolerance
         where that is larger.
+    degrees_of_freedom
+        Of the standard error; one less than the number of seeds it was found from. Infinite where it is known well.
     note
         Why it fails, or how it was judged; printed below the table.
 
     Raises
     ------
     TypeError, ValueError
-        If ``theory`` is not a number, or the standard error, tolerance or resolution is negative.
+        If ``theory`` is not a number, the standard error, tolerance or resolution is negative, the degrees of freedom
+        are not positive, or an equivalence comes without a tolerance.
 
     Examples
     --------
@@ -101,11 +101,12 @@ class Claim:
     relation: Relation = Relation.EQUAL
     tolerance: float = 0.0
     resolution: float | None = None
+    degrees_of_freedom: float = math.inf
     note: str = ""
 
     def __post_init__(self) -> None:
         """Turn array scalars into floats and check them: claims are made from measured arrays."""
-        for name in ("theory", "measured", "standard_error", "tolerance", "resolution"):
+        for name in ("theory", "measured", "standard_error", "tolerance", "resolution", "degrees_of_freedom"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, float(getattr(self, name)))
         if math.isnan(self.theory):
@@ -115,6 +116,11 @@ class Claim:
             checks.non_negative("resolution", self.resolution)
         if self.standard_error < 0:
             raise ValueError(f"standard_error must not be negative, got {self.standard_error}. Pass nan if unknown.")
+        if not self.degrees_of_freedom > 0:
+            raise ValueError(f"degrees_of_freedom must be positive, got {self.degrees_of_freedom}. Pass n - 1 for n "
+                             "seeds.")
+        if self.relation is Relation.WITHIN and not self.tolerance:
+            raise ValueError(f"tolerance of the equivalence {self.statement!r} must be positive: it is the margin.")
 
     @property
     def verdict(self) -> Verdict:
@@ -123,10 +129,25 @@ class Claim:
             return Verdict.NOT_SHOWN
         if math.isnan(self.measured) or math.isnan(self.standard_error):
             return Verdict.INCONCLUSIVE
-        deviation = 0.0 if self.measured == self.theory else self.measured - self.theory
         if self.relation is Relation.EQUAL:
-            return self._equality(abs(deviation))
-        return self._inequality(deviation if self.relation is Relation.BELOW else -deviation)
+            return self._equality(abs(self._deviation))
+        room = self._room
+        if room > self._stderrs(CONFIRMED_WITHIN):
+            return Verdict.CONFIRMED
+        slack = 0.0 if self.relation is Relation.WITHIN else self.tolerance
+        return Verdict.REFUTED if room < -slack - self._stderrs(REFUTED_BEYOND) else Verdict.INCONCLUSIVE
+
+    @property
+    def p_value(self) -> float:
+        """Of the hypothesis that the inequality or equivalence does not hold; NaN for an equality, which is no test."""
+        from scipy import stats
+
+        if self.relation is Relation.EQUAL or self.measured is None or math.isnan(self.measured + self.standard_error):
+            return math.nan
+        room = self._room
+        if not self.standard_error or math.isinf(room):
+            return float(room <= 0)
+        return float(stats.t.sf(room / self.standard_error, self.degrees_of_freedom))
 
     @property
     def finest(self) -> float:
@@ -135,129 +156,24 @@ class Claim:
             return self.resolution
         return max(_RESOLUTION * abs(self.theory), self.tolerance)
 
+    @property
+    def _deviation(self) -> float:
+        assert self.measured is not None
+        return 0.0 if self.measured == self.theory else self.measured - self.theory
+
+    @property
+    def _room(self) -> float:
+        """How far inside what an inequality or an equivalence claims the measured value lies."""
+        if self.relation is Relation.WITHIN:
+            return self.tolerance - abs(self._deviation)
+        return -self._deviation if self.relation is Relation.BELOW else self._deviation
+
+    def _stderrs(self, number: float) -> float:
+        """Return so many standard errors, more of them where they are known from few seeds."""
+        return as_rare_in_stderrs(number, self.degrees_of_freedom) * self.standard_error
+
     def _equality(self, distance: float) -> Verdict:
-        if distance > self.tolerance + REFUTED_BEYOND * self.standard_error:
+        if distance > self.tolerance + self._stderrs(REFUTED_BEYOND):
             return Verdict.REFUTED
-        agrees = distance <= self.tolerance + CONFIRMED_WITHIN * self.standard_error
+        agrees = distance <= self.tolerance + self._stderrs(CONFIRMED_WITHIN)
         return Verdict.CONFIRMED if agrees and self.standard_error <= self.finest else Verdict.INCONCLUSIVE
-
-    def _inequality(self, excess: float) -> Verdict:
-        if excess > self.tolerance + REFUTED_BEYOND * self.standard_error:
-            return Verdict.REFUTED
-        return Verdict.CONFIRMED if excess < -CONFIRMED_WITHIN * self.standard_error else Verdict.INCONCLUSIVE
-
-
-def claims_dataset(claims: Sequence[Claim]) -> "xarray.Dataset":
-    """Turn claims into a dataset that NetCDF can hold.
-
-    Parameters
-    ----------
-    claims
-        The records.
-
-    Returns
-    -------
-    dataset : xarray.Dataset
-        One dim, ``claim``, and a variable for every field of `Claim` and for the verdict. ``measured`` is NaN where
-        nothing was measured, ``resolution`` is the one used.
-
-    Raises
-    ------
-    ValueError
-        If there are no claims.
-
-    Examples
-    --------
-    >>> from sde_sgd.analysis import Claim, claims_dataset
-    >>> str(claims_dataset([Claim("two and two", "page 1", 4.0, 4.0)]).verdict[0].item())
-    'confirmed'
-    """
-    from sde_sgd.results.dataset import build
-
-    _check_not_empty(claims)
-    texts = {name: [getattr(claim, name) for claim in claims] for name in ("statement", "source", "note")}
-    texts["relation"] = [claim.relation.value for claim in claims]
-    texts["verdict"] = [claim.verdict.value for claim in claims]
-    numbers = {name: [getattr(claim, name) for claim in claims] for name in ("theory", "standard_error", "tolerance")}
-    numbers["measured"] = [math.nan if claim.measured is None else claim.measured for claim in claims]
-    numbers["resolution"] = [claim.finest for claim in claims]
-    columns = {name: np.asarray(values) for name, values in texts.items()}
-    columns |= {name: np.asarray(values, np.float64) for name, values in numbers.items()}
-    return build({name: (("claim",), values) for name, values in columns.items()}, {}, {})
-
-
-def format_claims(claims: Sequence[Claim]) -> str:
-    """Format claims as plain text: theory, measured, standard error, verdict; at most 100 columns wide.
-
-    Every number is rounded to two digits of the standard error of its row. Below the table stand the notes and how
-    many claims had which verdict.
-
-    Parameters
-    ----------
-    claims
-        The records, printed in their order.
-
-    Returns
-    -------
-    text : str
-        The table.
-
-    Raises
-    ------
-    ValueError
-        If there are no claims.
-
-    Examples
-    --------
-    >>> from sde_sgd.analysis import Claim, format_claims
-    >>> print(format_claims([Claim("two and two", "page 1", 4.0, 4.0)]))
-    claim                theory  measured  standard error  verdict
-    ----------------------------------------------------------------
-    page 1: two and two       4         4               0  confirmed
-    <BLANKLINE>
-    1 confirmed.
-    """
-    _check_not_empty(claims)
-    header = ("claim", "theory", "measured", "standard error", "verdict")
-    body = [(f"{claim.source}: {claim.statement}", *_numbers(claim), claim.verdict.value) for claim in claims]
-    widths = [max(len(text) for text in column) for column in zip(header, *body, strict=True)]
-    gap = 2
-    widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - gap * (len(widths) - 1))
-    lines = [line(header, widths, gap), "-" * (sum(widths) + gap * (len(widths) - 1))]
-    for name, *cells in body:
-        first, *rest = textwrap.wrap(name, widths[0], subsequent_indent="  ")
-        lines += [line((first, *cells), widths, gap), *rest]
-    return "\n".join([*lines, "", *_notes(claims), _summary(claims)])
-
-
-def _numbers(claim: Claim) -> tuple[str, str, str]:
-    # Six digits at most, however small the error.
-    place = max(claim.standard_error, 1e-5 * abs(claim.theory)) if claim.standard_error else 0.0
-    relation = "" if claim.relation is Relation.EQUAL else f"{claim.relation.value} "
-    theory = f"{relation}{_shown(claim.theory, place)}"
-    if claim.measured is None:
-        return theory, "-", "-"
-    return theory, _shown(claim.measured, place), rounded(claim.standard_error, claim.standard_error)
-
-
-def _shown(value: float, place: float) -> str:
-    return f"{value:g}" if math.isinf(value) else rounded(value, place)
-
-
-def _notes(claims: Sequence[Claim]) -> Iterator[str]:
-    """Yield the notes, each once for a source and a verdict."""
-    noted = dict.fromkeys((claim.source, claim.verdict.value, claim.note) for claim in claims if claim.note)
-    for source, verdict, note in noted:
-        yield from textwrap.wrap(f"{source}, {verdict}: {note}", WIDTH, subsequent_indent="  ")
-    if noted:
-        yield ""
-
-
-def _summary(claims: Sequence[Claim]) -> str:
-    counts = {verdict: sum(claim.verdict is verdict for claim in claims) for verdict in Verdict}
-    return ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count) + "."
-
-
-def _check_not_empty(claims: Sequence[Claim]) -> None:
-    if not claims:
-        raise ValueError("claims is empty, there is nothing to say. Pass at least one Claim.")

@@ -1,5 +1,6 @@
 """Means and spreads over seeds with standard errors, and how many standard errors make a statement."""
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ def halfwidth_in_stderrs(confidence: float, num_seeds: int) -> float:
 
 def floor_in_stderrs(num_seeds: int) -> float:
     """Return the multiple of a standard error that is as rare as three for a normal: 3.1 for 64 seeds, 19 for 3."""
+    return as_rare_in_stderrs(3.0, num_seeds - 1)
+
+
+def as_rare_in_stderrs(number: float, degrees_of_freedom: float) -> float:
+    """Return the quantile of Student's t that is as rare as ``number`` standard deviations of a normal."""
+    if math.isinf(degrees_of_freedom):
+        return number
     from scipy import stats
 
-    return halfwidth_in_stderrs(1 - 2 * float(stats.norm.sf(3)), num_seeds)
+    return float(stats.t.isf(stats.norm.sf(number), degrees_of_freedom))

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sde_sgd._core.random import Draws
+from sde_sgd.analysis.jackknife import jackknife
 from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.problems import Problem
@@ -30,15 +31,6 @@ from sde_sgd.run import simulate
 from sde_sgd.theory.roots import bracketed_root
 
 BLOCKS = 64
-
-
-def jackknife(statistic: Callable[..., float], *blocks: np.ndarray) -> Measured:
-    """Return a function of block means, with its standard error over the blocks (first axis)."""
-    number = len(blocks[0])
-    means = [block.mean(axis=0) for block in blocks]
-    without = [(number * mean - block) / (number - 1) for mean, block in zip(means, blocks, strict=True)]
-    left_out = np.array([statistic(*parts) for parts in zip(*without, strict=True)])
-    return Measured(statistic(*means), float(np.sqrt((number - 1) * np.mean((left_out - left_out.mean()) ** 2))))
 
 
 class FixedPoint(NamedTuple):
@@ -88,8 +80,9 @@ class Recursion:
     def _jackknife(
         self, statistic: Callable[[np.ndarray], float], learning_rate: float, weight_decay: float
     ) -> Measured:
-        return jackknife(lambda gradient, outer: statistic(self._step(gradient, outer, learning_rate, weight_decay)),
-                         self.gradient, self.outer)
+        return Measured(*jackknife(
+            lambda gradient, outer: statistic(self._step(gradient, outer, learning_rate, weight_decay)), self.gradient,
+            self.outer))
 
     def _step(self, gradient: np.ndarray, outer: np.ndarray, rate: float, decay: float) -> Float[np.ndarray, "k k"]:
         """Return the matrix that takes the moments (1, w, w w^T) to those one step later."""

@@ -10,7 +10,7 @@ from sde_sgd import theory
 from sde_sgd.analysis import Claim, Relation, tail_index
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
-from sde_sgd.papers.ziyin2021.recursion import BLOCKS, gradient_draws, jackknife
+from sde_sgd.papers.ziyin2021.recursion import BLOCKS, gradient_draws
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.processes import SGD
 from sde_sgd.run import simulate
@@ -53,7 +53,7 @@ def _diverging_moment(rate: float, batch: int, size: Size, key: Any) -> Measured
     def root(means: Float[np.ndarray, " orders"]) -> float:
         return bracketed_root(lambda order: float(np.interp(order, orders, np.log(means))), orders[0], orders[-1])
 
-    return jackknife(root, moments)
+    return Measured(*jackknife(root, moments))
 
 
 def figure_2(size: Size, key: Any) -> Findings:
