@@ -53,7 +53,7 @@ def claims_dataset(claims: Sequence[Claim]) -> "xarray.Dataset":
     numbers = {name: [getattr(claim, name) for claim in claims]
                for name in ("theory", "standard_error", "tolerance", "degrees_of_freedom", "p_value")}
     numbers["measured"] = [math.nan if claim.measured is None else claim.measured for claim in claims]
-    numbers["p_value_adjusted"] = holm(numbers["p_value"])
+    numbers["p_value_adjusted"] = holm(numbers["p_value"]).tolist()
     numbers["resolution"] = [claim.finest for claim in claims]
     columns = {name: np.asarray(values) for name, values in texts.items()}
     columns |= {name: np.asarray(values, np.float64) for name, values in numbers.items()}

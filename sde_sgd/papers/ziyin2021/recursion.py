@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sde_sgd._core.random import Draws
-from sde_sgd.analysis.jackknife import jackknife
+from sde_sgd.analysis import jackknife
 from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.problems import Problem

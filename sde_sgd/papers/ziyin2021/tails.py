@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sde_sgd import theory
-from sde_sgd.analysis import Claim, Relation, tail_index
+from sde_sgd.analysis import Claim, Relation, jackknife, tail_index
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
 from sde_sgd.papers.ziyin2021.recursion import BLOCKS, gradient_draws
