@@ -183,7 +183,7 @@ def tuned(criterion: "xarray.DataArray", *quantities: "xarray.DataArray") -> "tu
     >>> tuned(loss)[0].values
     array([3., 3., 9.])
     """
-    is_bad = ~np.isfinite(criterion)
+    is_bad = criterion.isnull() | (abs(criterion) == np.inf)
     held = criterion.where(~is_bad, 0.0)
     others = (held.sum("seed") - held).where(is_bad.sum("seed") - is_bad == 0, np.inf)
     chosen = others.argmin("learning_rate")

@@ -21,6 +21,7 @@ from sde_sgd.theory.chain import Loop, SGDChain
 from sde_sgd.theory.critical_points import CriticalPoint, find_minimum, find_saddle
 from sde_sgd.theory.equilibrium import occupation, relaxation_rate, stationary_density
 from sde_sgd.theory.escape_directions import EscapeDirection, escape_direction, online_escape_direction
+from sde_sgd.theory.evidence import log_evidence
 from sde_sgd.theory.finite_rate import finite_rate_factor, monitoring_shift
 from sde_sgd.theory.first_passage import (
     exit_probability,
@@ -60,6 +61,13 @@ from sde_sgd.theory.noise_laws import (
     laplace_noise,
     uniform_noise,
 )
+from sde_sgd.theory.noisy_quadratic import (
+    NoisyQuadratic,
+    QuadraticOptimizer,
+    noisy_quadratic,
+    noisy_quadratic_loss,
+    noisy_quadratic_steps,
+)
 from sde_sgd.theory.online_regression import RegressionFluctuation, input_noise_regression, online_regression
 from sde_sgd.theory.prediction import Prediction
 from sde_sgd.theory.quasi_potential import MinimumAction, quasi_potential
@@ -94,6 +102,7 @@ from sde_sgd.theory.tails import (
     sde_tail_exponent,
     tail_exponent,
 )
+from sde_sgd.theory.temperature import optimal_learning_rate, sgd_noise_scale, sgd_temperature
 from sde_sgd.theory.underdamped import (
     KineticEquivalent,
     energy_diffusion_time,
@@ -119,8 +128,10 @@ __all__ = [
     "MinimumAction",
     "Moments",
     "NoiseLaw",
+    "NoisyQuadratic",
     "Prediction",
     "ProductMoments",
+    "QuadraticOptimizer",
     "ReducedMinimum",
     "RegressionFluctuation",
     "SGDChain",
@@ -180,6 +191,7 @@ __all__ = [
     "level_escape_time",
     "levy_exit_time",
     "linear_scaling",
+    "log_evidence",
     "loss_alignment",
     "loss_growth",
     "lyapunov_exponent",
@@ -205,10 +217,14 @@ __all__ = [
     "natural_gradient_covariance",
     "noise_equilibrium",
     "noise_imbalance",
+    "noisy_quadratic",
+    "noisy_quadratic_loss",
+    "noisy_quadratic_steps",
     "occupation",
     "online_escape_direction",
     "online_noise_covariance",
     "online_regression",
+    "optimal_learning_rate",
     "optimal_resetting_rate",
     "optimal_weight_decay",
     "ou_stationary_covariance",
@@ -223,7 +239,9 @@ __all__ = [
     "sde_tail_exponent",
     "sgd_limit_covariance",
     "sgd_moments",
+    "sgd_noise_scale",
     "sgd_stationary_covariance",
+    "sgd_temperature",
     "shuffled_modified_loss",
     "sign_sgd_drift",
     "sign_sgd_stationary_variance",
