@@ -4,7 +4,7 @@ from sde_sgd import analysis, curvature, noise, plotting, problems, processes, r
 from sde_sgd._core.random import Draws
 from sde_sgd.configure import configure
 from sde_sgd.minimum import quadratic_model, stationary_covariance
-from sde_sgd.noise import EpochShuffle, Gaussian, Isotropic, Stable, WithoutReplacement, WithReplacement
+from sde_sgd.noise import Augmented, EpochShuffle, Gaussian, Isotropic, Stable, WithoutReplacement, WithReplacement
 from sde_sgd.problems import Batch, Problem
 from sde_sgd.processes import (
     SGD,
@@ -40,6 +40,7 @@ __all__ = [
     "SVAG",
     "AdamSDE",
     "AdaptiveMultilevel",
+    "Augmented",
     "Batch",
     "Draws",
     "EnsembleMoments",

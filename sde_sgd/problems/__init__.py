@@ -11,6 +11,9 @@ from sde_sgd.problems.finite_sum import (
     finite_sum,
 )
 from sde_sgd.problems.landscape import potential
+from sde_sgd.problems.metrics import accuracy, loss_below, on
+from sde_sgd.problems.models import lenet, mlp, small_cnn
+from sde_sgd.problems.network_data import standardised, with_data, with_label_noise
 from sde_sgd.problems.networks import from_flax, predict
 from sde_sgd.problems.problem import Batch, Problem
 from sde_sgd.problems.regression import (
@@ -31,6 +34,7 @@ __all__ = [
     "NormalLaw",
     "Problem",
     "UniformLaw",
+    "accuracy",
     "asymmetric_well",
     "curved_valley",
     "diabetes",
@@ -39,17 +43,25 @@ __all__ = [
     "finite_sum",
     "from_flax",
     "least_squares",
+    "lenet",
     "linear_regression",
     "load_npz",
     "logistic_regression",
+    "loss_below",
     "matrix_factorization",
+    "mlp",
     "narrowing_well",
+    "on",
     "openml",
     "potential",
     "predict",
     "quadratic",
+    "small_cnn",
     "softmax_regression",
+    "standardised",
     "styblinski_tang",
     "tilted_well",
     "two_layer_network",
+    "with_data",
+    "with_label_noise",
 ]

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from sde_sgd._core import checks
 from sde_sgd.problems.landscape import Constant
+from sde_sgd.problems.network_data import check_class_indices, checked
 from sde_sgd.problems.network_loss import NetworkLoss
 from sde_sgd.problems.problem import Problem
 
@@ -117,13 +117,10 @@ def from_flax(module: Any, inputs: Any, labels: Any, loss: Callable[[PyTree, Arr
     """
     if not callable(loss):
         raise TypeError(f"loss must be callable, got {loss!r} of type {type(loss).__name__}.")
-    inputs, labels = _finite("inputs", inputs), _finite("labels", labels)
-    checks.leading_axis({"inputs": inputs, "labels": labels})
-    if jnp.issubdtype(labels.dtype, jnp.integer):
-        labels = labels.astype(jnp.int32)
+    inputs, labels = checked(inputs, labels)
     apply, init = _network(module, inputs)
     prediction = _prediction_of_one(apply, init, inputs)
-    _check_class_indices(prediction, labels)
+    check_class_indices(prediction, labels)
     _check_loss(loss, prediction, jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype))
     return Problem(example_loss=NetworkLoss(apply, loss), data=(inputs, labels), init=init)
 
@@ -160,13 +157,6 @@ def predict(problem: Problem, params: PyTree, inputs: Any) -> PyTree:
     if not isinstance(problem.example_loss, NetworkLoss):
         raise TypeError(f"problem must be made by from_flax, got one with the loss {problem.example_loss!r}.")
     return jax.vmap(problem.example_loss.predict, in_axes=(None, 0))(params, inputs)
-
-
-def _finite(name: str, values: Any) -> Array:
-    array = jnp.asarray(values)
-    if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(jnp.all(jnp.isfinite(array))):
-        raise ValueError(f"{name} holds NaN or infinite values. Clean the data first.")
-    return array
 
 
 def _network(module: Any, inputs: Array) -> tuple[Callable[[PyTree, Array], PyTree], Callable[[Array], PyTree]]:
@@ -258,18 +248,6 @@ def _prediction_of_one(apply: Callable, init: Callable, inputs: Array) -> PyTree
             raise ValueError(f"module must keep the batch axis in front, but a batch of shape {batch.shape} gave an "
                              f"output of shape {leaf.shape}. Reshape with x.reshape(x.shape[0], -1), squeeze axis=-1.")
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), predictions)
-
-
-def _check_class_indices(prediction: PyTree, labels: Array) -> None:
-    """Raise if integer labels that index the last axis of the prediction are out of its range."""
-    shape = getattr(prediction, "shape", ())
-    if not jnp.issubdtype(labels.dtype, jnp.integer) or not shape or shape[:-1] != labels.shape[1:] or shape[-1] == 1:
-        return
-    smallest, largest = int(labels.min()), int(labels.max())
-    if smallest < 0 or largest >= shape[-1]:
-        raise ValueError(f"labels must lie in 0..{shape[-1] - 1}, the last axis of the prediction of shape {shape}, "
-                         f"got values from {smallest} to {largest}. Renumber them, give the module more outputs, or "
-                         "pass floats if they are not class indices.")
 
 
 def _check_loss(loss: Callable[[PyTree, Array], Array], prediction: PyTree, label: jax.ShapeDtypeStruct) -> None:

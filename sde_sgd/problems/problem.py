@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from sde_sgd._core import checks
+from sde_sgd.problems.examples import mapped
 
 
 class Batch(NamedTuple):
@@ -93,6 +94,11 @@ class Problem(eqx.Module):
         """The number N of examples."""
         return jax.tree.leaves(self.data)[0].shape[0]
 
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Return ceil(N/B), the number of batches that hold every example once."""
+        checks.integer("batch_size", batch_size, maximum=self.num_examples)
+        return -(-self.num_examples // int(batch_size))
+
     @property
     def barrier(self) -> float | None:
         """The risk at the saddle less that at the minimum, in float64 with a `potential`; None if a fact is missing."""
@@ -105,7 +111,18 @@ class Problem(eqx.Module):
 
     def example_losses(self, params: PyTree) -> Float[Array, " num_examples"]:
         """Return the loss of every example."""
-        return jax.vmap(self.example_loss, in_axes=(None, 0))(params, self.data)
+        return mapped(self.example_loss, params, self.data)
+
+    def rows(self, indices: Int[Array, " batch"]) -> PyTree:
+        """Return the examples at ``indices``, which must lie in [0, num_examples): there is no bounds check."""
+        # The barrier keeps XLA from computing a drawn index anew for every number of the row it points to.
+        indices = jax.lax.optimization_barrier(indices)
+        return jax.tree.map(lambda leaf: _gathered(leaf, indices), self.data)
+
+    def loss_of_rows(self, params: PyTree, rows: PyTree, weights: Float[Array, " batch"]) -> Float[Array, ""]:
+        """Return the weighted loss of examples that need not be among the data."""
+        losses = jax.vmap(self.example_loss, in_axes=(None, 0))(params, rows)
+        return jnp.sum(weights.astype(losses.dtype) * losses)
 
     def example_gradients(self, params: PyTree) -> PyTree:
         """Return the gradient of every example: ``params`` with a leading axis N. Memory N times that of params."""
@@ -122,11 +139,7 @@ class Problem(eqx.Module):
             None for the risk (1/N each), one weight per example, or a sparse `Batch`. Weights need not sum to one.
         """
         if isinstance(weights, Batch):
-            # The barrier keeps XLA from computing a drawn index anew for every number of the row it points to.
-            indices = jax.lax.optimization_barrier(weights.indices)
-            rows = jax.tree.map(lambda leaf: _gathered(leaf, indices), self.data)
-            losses = jax.vmap(self.example_loss, in_axes=(None, 0))(params, rows)
-            return jnp.sum(weights.weights.astype(losses.dtype) * losses)
+            return self.loss_of_rows(params, self.rows(weights.indices), weights.weights)
         losses = self.example_losses(params)
         if weights is None:
             return jnp.mean(losses)

@@ -10,6 +10,7 @@ from sde_sgd.processes.levy import LevyLangevin
 from sde_sgd.processes.modified_equation import SME
 from sde_sgd.processes.momentum_modified_equation import MomentumSME
 from sde_sgd.processes.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from sde_sgd.processes.schedules import halving_schedule, halving_sgd
 from sde_sgd.processes.sgd import SGD
 from sde_sgd.processes.svag import SVAG
 
@@ -29,4 +30,6 @@ __all__ = [
     "OrnsteinUhlenbeck",
     "RMSpropSDE",
     "from_optax",
+    "halving_schedule",
+    "halving_sgd",
 ]

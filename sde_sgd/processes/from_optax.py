@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from sde_sgd._core import checks
@@ -14,6 +15,8 @@ from sde_sgd.noise import AbstractNoise
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes.base import AbstractProcess, hyperparameter
 from sde_sgd.processes.sgd import check_noise
+
+_NUMBERS = float | np.number | np.ndarray | jax.Array
 
 
 class OptaxState(NamedTuple):
@@ -82,8 +85,9 @@ def from_optax(
         With a constructor: its learning rate, a number. With a transformation: optional, used only as the clock
         (time = k * learning_rate); without it time counts steps.
     **hyperparameters
-        With a constructor: passed on to it, so that a misspelt name is its ``TypeError``. Floats become data; ints,
-        bools, strings and functions are part of the program.
+        With a constructor: passed on to it, so that a misspelt name is its ``TypeError``. Floats and arrays become
+        data; ints, bools, strings and functions are part of the program. A constructor of one's own may build
+        schedules of its numbers, as `halving_sgd` does: define it once, since every new function is a program.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def from_optax(
                          "constructor, for example from_optax(optax.adam, noise, learning_rate=1e-3).")
     if not is_transformation and not callable(optimizer):
         raise TypeError(f"optimizer must be an optax constructor or GradientTransformation, got {optimizer!r}.")
-    numbers = {name: hyperparameter(value) for name, value in hyperparameters.items() if isinstance(value, float)}
+    numbers = {name: hyperparameter(value) for name, value in hyperparameters.items() if isinstance(value, _NUMBERS)}
     options = tuple(sorted((name, value) for name, value in hyperparameters.items() if name not in numbers))
     process = Optax(optimizer=optimizer, noise=noise, learning_rate=learning_rate, numbers=numbers, options=options)
     jax.eval_shape(lambda: process.transformation() and None)  # a constructor refuses wrong arguments here

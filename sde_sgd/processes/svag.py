@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from sde_sgd._core import checks, tree
 from sde_sgd._core.random import Draws
-from sde_sgd.noise import AbstractNoise, EpochShuffle
+from sde_sgd.noise import AbstractNoise
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes.base import AbstractProcess, hyperparameter
 from sde_sgd.processes.gradient_flow import FlowState
@@ -56,9 +56,9 @@ class SVAG(AbstractProcess):
     def __check_init__(self):
         checks.positive("learning_rate", self.learning_rate)
         check_noise(self.noise, AbstractNoise, "SVAG")
-        if isinstance(self.noise, EpochShuffle):
-            raise TypeError("noise of SVAG must have independent draws, got EpochShuffle. Pass WithReplacement or "
-                            "WithoutReplacement.")
+        if jax.tree.leaves(self.noise.init()):
+            raise TypeError(f"noise of SVAG must have independent draws, got {self.noise!r}, which remembers earlier "
+                            "ones. Pass WithReplacement or WithoutReplacement.")
         checks.integer("substeps", self.substeps)
 
     @property

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from sde_sgd._core.functions import as_pytree
 from sde_sgd.run.statistics import (
     AbstractAccumulator,
     Quantity,
@@ -43,7 +44,7 @@ class Moments(AbstractAccumulator):
         Steps left out at the start.
     """
 
-    function: Quantity = eqx.field(static=True)
+    function: Quantity = eqx.field(converter=as_pytree)
     every: int | None = eqx.field(static=True, default=None)
     burn_in: int = eqx.field(static=True, default=0)
 
@@ -120,7 +121,7 @@ class Histogram(AbstractAccumulator):
         As for `Moments`.
     """
 
-    function: Quantity = eqx.field(static=True)
+    function: Quantity = eqx.field(converter=as_pytree)
     edges: tuple[float, ...] = eqx.field(static=True, converter=lambda edges: tuple(float(edge) for edge in edges))
     every: int | None = eqx.field(static=True, default=None)
     burn_in: int = eqx.field(static=True, default=0)

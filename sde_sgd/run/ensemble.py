@@ -184,7 +184,7 @@ def sort_quantities(
     return quantities
 
 
-_TAKEN = {"process", "learning_rate", "batch_size", "seed", "step", "time", "status", "diverged_at"}
+_TAKEN = {"process", "learning_rate", "batch_size", "seed", "step", "time", "epoch", "status", "diverged_at"}
 
 
 def _shapes(

@@ -1,5 +1,6 @@
 """Pieces of a path: many runs from given states until each leaves a band of scores, the states they end in kept."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from sde_sgd.problems.problem import Problem
 from sde_sgd.run.motion import AbstractMotion
 from sde_sgd.run.passage import AbstractSource, Passage
 from sde_sgd.run.queue import Ended, run_queue
-from sde_sgd.run.targets import Band, Region
+from sde_sgd.run.targets import Band, Region, level_of
 
 
 class Excursions:
@@ -46,8 +47,10 @@ class Excursions:
         self.key, self.max_steps, self.mesh, self.tile, self.report = key, max_steps, mesh, tile, report
         self.num_batches = 0
         self.useful = self.total = 0
-        self.scores = jax.jit(jax.vmap(score))
-        self.score_dtype = jax.eval_shape(score, jax.eval_shape(problem.init, jax.random.key(0))).dtype
+        scores = jax.jit(jax.vmap(functools.partial(level_of, score), in_axes=(None, 0)))
+        self.scores = functools.partial(scores, problem)
+        example = jax.eval_shape(problem.init, jax.random.key(0))
+        self.score_dtype = jax.eval_shape(functools.partial(level_of, score), problem, example).dtype
 
     def band(self, lower: float, upper: float) -> Band:
         """Return the band of scores between two edges."""

@@ -13,7 +13,7 @@ from sde_sgd.problems.problem import Problem, float_dtype
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.results import build, provenance
 from sde_sgd.run.ensemble import check_problem, check_start, sort_quantities
-from sde_sgd.run.motion import motion
+from sde_sgd.run.motion import AbstractMotion, motion
 from sde_sgd.run.passage import DIVERGED, AbstractSource, GivenParams, OwnStarts, Passage, example_state
 from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.queue import Ended, run_queue
@@ -35,6 +35,7 @@ def first_passage(
     max_steps: int,
     params: PyTree = None,
     observe: str = "iterates",
+    look_every: int = 1,
     record: Mapping[str, Any] | None = None,
     key: Any,
     progress: bool | None = None,
@@ -52,8 +53,9 @@ def first_passage(
     process
         How: any process.
     region
-        Where a lane has escaped to: a function of the params that returns a truth value, or a level that is positive
-        inside. A dict of them for several regions; a lane stops at the first it enters.
+        Where a lane has escaped to: a function of ``(params)`` or of ``(problem, params)`` that returns a truth value,
+        or a level that is positive inside. A dict of them for several regions; a lane stops at the first it enters.
+        So ``problems.loss_below(0.02)`` is training until a loss is reached.
     num_lanes
         Number of independent runs.
     max_steps
@@ -65,8 +67,13 @@ def first_passage(
         ``"iterates"``: a lane has escaped when an iterate lies in the region. This *is* the definition for a discrete
         process. ``"continuous"``: when the path did, at the end of a substep or in between; for continuous-time
         processes, whose barrier seen only at steps would be crossed late (by 4 to 14 % at a saddle). It needs levels.
+    look_every
+        Steps between two looks at an iterate: a run ends at the first look, not at the first step, inside the region,
+        and also divergence is seen at looks alone. For regions that cost much more than a step, such as a training
+        loss. It must divide ``max_steps``.
     record
-        Name -> function of ``(problem, params)``, as in `simulate`, evaluated where a run stops. By default the params.
+        Name -> function of ``(problem, params)``, as in `simulate`, evaluated where a run stops, be it in the region or
+        at ``max_steps``. By default the params.
     key
         Typed key. A run is a function of the key and its number.
     progress
@@ -110,8 +117,8 @@ def first_passage(
     checks.typed_key(key)
     checks.integer("num_lanes", num_lanes, maximum=2**31 - 1)
     process.check(problem)
-    moving = motion(process, observe)
-    checks.integer("max_steps", max_steps, maximum=2**62 // moving.looks_per_step)
+    moving = motion(process, observe, look_every)
+    _check_length(max_steps, moving.looks_per_step, look_every)
     named = named_regions(region)
     check_regions(named, problem, need_levels=observe == "continuous")
     source, starts = source_of(problem, params, num_lanes)
@@ -119,15 +126,16 @@ def first_passage(
                       jax.random.key_data(key))
     example = jax.eval_shape(problem.init, jax.random.key(0))
     tile = tile_size(problem, example, lanes_leave=True)
-    max_looks = int(max_steps) * moving.looks_per_step
+    max_looks = int(max_steps) * moving.looks_per_step // look_every
     with progress_bar(float(num_lanes), "first passage", progress, "runs") as report:
         ended, _ = run_queue(passage, starts, max_looks, mesh=lane_mesh(), tile=tile, report=report,
                              check=_check_starts)
     _warn_of_no_event(ended, max_steps)
     config = {"run": "first_passage", "problem": problem, "process": process, "region": named, "observe": observe,
-              "num_lanes": num_lanes, "max_steps": max_steps, "params": params, "record": record}
+              "look_every": look_every, "num_lanes": num_lanes, "max_steps": max_steps, "params": params,
+              "record": record}
     attrs = provenance(config, key, dtype=float_dtype(example_state(passage).params), tile_size=tile)
-    return _labelled(ended, list(named), float(process.time_per_step), moving.looks_per_step, attrs)
+    return _labelled(ended, list(named), float(process.time_per_step), moving, attrs)
 
 
 def source_of(problem: Problem, params: PyTree, num_runs: int) -> tuple[AbstractSource, np.ndarray]:
@@ -138,6 +146,13 @@ def source_of(problem: Problem, params: PyTree, num_runs: int) -> tuple[Abstract
     if has_axis:
         return GivenParams(params), np.arange(num_runs, dtype=np.int64)
     return GivenParams(jax.tree.map(lambda leaf: leaf[None], params)), np.zeros(num_runs, np.int64)
+
+
+def _check_length(max_steps: Any, looks_per_step: int, look_every: int) -> None:
+    checks.integer("max_steps", max_steps, maximum=2**62 // looks_per_step if look_every == 1 else 2**32 - 1)
+    if max_steps % look_every:
+        raise ValueError(f"look_every must divide max_steps, got {look_every} and {max_steps}. Pass for example "
+                         f"max_steps={-(-max_steps // look_every) * look_every}.")
 
 
 def _records(problem: Problem, process: AbstractProcess, record: Any) -> dict[str, AbstractRecord]:
@@ -172,17 +187,19 @@ def _warn_of_no_event(ended: Ended, max_steps: int) -> None:
 
 
 def _labelled(
-    ended: Ended, names: list[str], time_per_step: float, looks_per_step: int, attrs: Mapping[str, str]
+    ended: Ended, names: list[str], time_per_step: float, moving: AbstractMotion, attrs: Mapping[str, str]
 ) -> "xarray.Dataset":
     num_lanes = len(ended.code)
+    looks_per_step, steps_per_look = moving.looks_per_step, int(moving.steps_per_look)
+    steps = -(-ended.looks // looks_per_step) * steps_per_look
     status = np.where(ended.code > 0, 0, np.where(ended.code == DIVERGED, 2, 1)).astype(np.int8)
     flags = {"flag_values": np.arange(3, dtype=np.int8), "flag_meanings": "escaped censored diverged"}
     regions = {"long_name": "region entered, -1 for none", "flag_values": np.arange(len(names), dtype=np.int32),
                "flag_meanings": " ".join(name.replace(" ", "_") for name in names)}
     own_clock = {"long_name": "time from the start to the end of the run, on the process's own clock", "units": "1"}
     entries = {
-        "durations": ("lane", ended.looks / looks_per_step * time_per_step, own_clock),
-        "steps": ("lane", -(-ended.looks // looks_per_step), {"long_name": "steps begun", "units": "1"}),
+        "durations": ("lane", ended.looks / looks_per_step * steps_per_look * time_per_step, own_clock),
+        "steps": ("lane", steps, {"long_name": "steps begun", "units": "1"}),
         "event_observed": ("lane", ended.code > 0, {"long_name": "whether a region was entered"}),
         "status": ("lane", status, flags),
         "region": ("lane", np.where(ended.code > 0, ended.code - 1, -1).astype(np.int32), regions),

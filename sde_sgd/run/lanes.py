@@ -94,7 +94,7 @@ def _prepare(
     rows = _RECORD_BUFFER_BYTES // max(bytes_per_lane * tile, 1)
     run = Run(
         problem=jax.device_put(problem, everywhere),
-        quantities=quantities,
+        quantities=jax.device_put(quantities, everywhere),
         params=None if params is None else jax.device_put(params, everywhere),
         root=jax.device_put(jax.random.key_data(key), everywhere),
         schedule=schedule,

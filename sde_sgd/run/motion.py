@@ -6,8 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from sde_sgd._core import checks
 from sde_sgd._core.random import Draws
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractDiffusion, AbstractProcess
@@ -15,9 +17,18 @@ from sde_sgd.run.targets import AbstractTarget, Regions
 
 
 class AbstractMotion(eqx.Module):
-    """A process with the moments at which its lanes are looked at."""
+    """A process with the moments at which its lanes are looked at.
+
+    Attributes
+    ----------
+    process
+        The process.
+    steps_per_look
+        How many steps there are to a look, where a step has one.
+    """
 
     process: eqx.AbstractVar[AbstractProcess]
+    steps_per_look: eqx.AbstractVar[Any]
 
     @property
     @abc.abstractmethod
@@ -45,12 +56,40 @@ class Iterates(AbstractMotion):
         """One."""
         return 1
 
+    @property
+    def steps_per_look(self) -> int:
+        """One."""
+        return 1
+
     def move(
         self, problem: Problem, target: AbstractTarget, state: Any, draws: Draws, observation: Draws, look: Any
     ) -> tuple[Any, Array]:
         """Return the state after one step and the region that it lies in."""
         new = computed_once(self.process.step(problem, state, draws))
-        return new, target.code(new.params)
+        return new, target.code(problem, new.params)
+
+
+class Spaced(AbstractMotion):
+    """A lane seen after every so many steps, for regions that cost more to look at than a step."""
+
+    process: AbstractProcess
+    steps_per_look: Any
+
+    @property
+    def looks_per_step(self) -> int:
+        """One look belongs to one step, the last of those that it follows."""
+        return 1
+
+    def move(
+        self, problem: Problem, target: AbstractTarget, state: Any, draws: Draws, observation: Draws, look: Any
+    ) -> tuple[Any, Array]:
+        """Return the state after the steps up to the next look and the region that it lies in."""
+
+        def step(index: Array, now: Any) -> Any:
+            return computed_once(self.process.step(problem, now, Draws(draws.key, draws.step + index)))
+
+        new = jax.lax.fori_loop(jnp.uint32(0), jnp.asarray(self.steps_per_look, jnp.uint32), step, state)
+        return new, target.code(problem, new.params)
 
 
 class Continuous(AbstractMotion):
@@ -72,16 +111,21 @@ class Continuous(AbstractMotion):
         """The number of substeps."""
         return self.process.substeps
 
+    @property
+    def steps_per_look(self) -> int:
+        """One."""
+        return 1
+
     def move(
         self, problem: Problem, target: Regions, state: Any, draws: Draws, observation: Draws, look: Any
     ) -> tuple[Any, Array]:
         """Return the state after one substep and the region entered at its end or before."""
         new = computed_once(self.process.substep(problem, state, draws, look))
-        entered = target.code(new.params)
+        entered = target.code(problem, new.params)
         first_slot = jnp.asarray(look, jnp.uint32) * jnp.uint32(len(target.regions))
         uniforms = observation.uniforms(len(target.regions), first_slot)
-        ends = [region(new.params) for region in target.regions]
-        for index, ((before, slope), after) in enumerate(zip(target.levels(state.params), ends, strict=True)):
+        ends = target.levels(problem, new.params)
+        for index, ((before, slope), after) in enumerate(zip(target.slopes(problem, state.params), ends, strict=True)):
             variance = self.process.variance(problem, state, slope)
             # No noise along the level, no hidden crossing; from the boundary itself the path crosses at once.
             safe = jnp.where(variance > 0, variance, 1.0)
@@ -91,12 +135,16 @@ class Continuous(AbstractMotion):
         return new, entered
 
 
-def motion(process: AbstractProcess, observe: str) -> AbstractMotion:
-    """Return how ``process`` is observed; raise unless ``observe`` fits it."""
+def motion(process: AbstractProcess, observe: str, look_every: int) -> AbstractMotion:
+    """Return how ``process`` is observed; raise unless ``observe`` and ``look_every`` fit it."""
     if observe not in ("iterates", "continuous"):
         raise ValueError(f"observe must be 'iterates' or 'continuous', got {observe!r}.")
+    checks.integer("look_every", look_every, maximum=2**31)
     if observe == "iterates":
-        return Iterates(process)
+        return Iterates(process) if look_every == 1 else Spaced(process, np.uint32(look_every))
+    if look_every != 1:
+        raise ValueError(f"look_every must be 1 with observe='continuous', got {look_every}: a path that is looked at "
+                         "now and then is not observed continuously. Pass observe='iterates'.")
     if not isinstance(process, AbstractDiffusion):
         raise TypeError(f"observe='continuous' does not fit {type(process).__name__}: a discrete process has no path "
                         "between its iterates that could cross a boundary, its escape is an event of the iterates; and "

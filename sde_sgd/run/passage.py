@@ -169,10 +169,12 @@ def _run_tile(passage: Passage, lanes: tuple[PyTree, Slots], length: Array) -> t
     stop = jnp.where(code == 0, slots.limit, jnp.uint32(0))
     keys = tuple(lane_key(root, slots.run, slots.step_high, purpose) for purpose in (DYNAMICS, OBSERVE))
     looks_per_step = jnp.uint32(passage.motion.looks_per_step)
+    steps_per_look = jnp.asarray(passage.motion.steps_per_look, jnp.uint32)
 
     def one(look: Array, now: tuple[PyTree, Array, Array]) -> tuple[PyTree, Array, Array]:
         def lane(keys: Any, step_low: Array, state: Any, stop: Array, code: Array) -> tuple[Any, Array, Array]:
-            draws, observation = (Draws(key, step_low + look // looks_per_step) for key in keys)
+            step = step_low + look // looks_per_step * steps_per_look
+            draws, observation = (Draws(key, step) for key in keys)
             moved = passage.motion.move(
                 passage.problem, passage.target, state, draws, observation, look % looks_per_step
             )
@@ -182,7 +184,7 @@ def _run_tile(passage: Passage, lanes: tuple[PyTree, Slots], length: Array) -> t
 
     states, stop, code = jax.lax.fori_loop(jnp.uint32(0), length, one, (states, stop, code))
     looks = jnp.minimum(stop, length)
-    reached = add64(slots.step_high, slots.step_low, looks // looks_per_step)
+    reached = add64(slots.step_high, slots.step_low, looks // looks_per_step * steps_per_look)
     exits = jax.vmap(passage.exits)(states, slots.run, *reached)
     return states, Progress(looks, code, exits)
 
@@ -207,4 +209,5 @@ def _with_starts(passage: Passage, states: PyTree, slots: Slots) -> PyTree:
 
 
 def _code_at_start(passage: Passage, state: Any) -> Array:
-    return jnp.where(tree.all_finite(state.params), passage.target.code(state.params), jnp.int32(DIVERGED))
+    code = passage.target.code(passage.problem, state.params)
+    return jnp.where(tree.all_finite(state.params), code, jnp.int32(DIVERGED))

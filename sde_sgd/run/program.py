@@ -71,24 +71,28 @@ def shard(function: Any, mesh: Mesh, per_lane: tuple[bool, ...]) -> Any:
 def start(problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array, *, mesh: Mesh) -> Carry:
     """Return the lanes before their first step. ``params`` None: the problem's own start, a key per lane."""
 
-    def lane(lane_id: Array, process: Any, params: PyTree, root: Array) -> Carry:
-        if params is None:
-            key = lane_key(jax.random.wrap_key_data(root), lane_id, purpose=INITIALISE)
-            params = problem.init(jax.random.wrap_key_data(jnp.stack(key)))
-        state = process.init(problem, params)
-        accumulators = {}
-        for name, accumulator in quantities.accumulators.items():
-            draws = Draws((jnp.uint32(0), jnp.uint32(0)), jnp.uint32(0))
-            values = jax.eval_shape(lambda f=accumulator.function, d=draws: evaluate(f, problem, state, d))
-            accumulators[name] = {
-                part: accumulator.init(jnp.zeros(value.shape, value.dtype)) for part, value in values.items()
-            }
-        return Carry(state, tree.all_finite(state.params), accumulators)
+    def tile(problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array) -> Carry:
+        one = functools.partial(_first_carry, problem, quantities)
+        return jax.vmap(one, in_axes=(0, 0, None, None))(lanes.ids, lanes.process, params, root)
 
-    def tile(problem: Problem, lanes: Lanes, params: PyTree, root: Array) -> Carry:
-        return jax.vmap(lane, in_axes=(0, 0, None, None))(lanes.ids, lanes.process, params, root)
+    return shard(tile, mesh, (False, False, True, False, False))(problem, quantities, lanes, params, root)
 
-    return shard(tile, mesh, (False, True, False, False))(problem, lanes, params, root)
+
+def _first_carry(
+    problem: Problem, quantities: Quantities, lane: Array, process: Any, params: PyTree, root: Array
+) -> Carry:
+    if params is None:
+        key = lane_key(jax.random.wrap_key_data(root), lane, purpose=INITIALISE)
+        params = problem.init(jax.random.wrap_key_data(jnp.stack(key)))
+    state = process.init(problem, params)
+    accumulators = {}
+    for name, accumulator in quantities.accumulators.items():
+        draws = Draws((jnp.uint32(0), jnp.uint32(0)), jnp.uint32(0))
+        values = jax.eval_shape(lambda f=accumulator.function, d=draws: evaluate(f, problem, state, d))
+        accumulators[name] = {
+            part: accumulator.init(jnp.zeros(value.shape, value.dtype)) for part, value in values.items()
+        }
+    return Carry(state, tree.all_finite(state.params), accumulators)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "rows"), donate_argnames=("carry",))

@@ -78,6 +78,7 @@ class _Queue:
     def __init__(self, passage: Passage, starts: np.ndarray, max_looks: int, mesh: Mesh, tile: int, keep: bool):
         self.passage, self.starts, self.max_looks, self.mesh, self.tile = passage, starts, max_looks, mesh, tile
         self.looks_per_step = passage.motion.looks_per_step
+        self.steps_per_look = int(passage.motion.steps_per_look)
         self.placed = NamedSharding(mesh, PartitionSpec(LANES))
         num_slots = _num_slots(passage, len(starts), mesh.size, tile)
         shape = (mesh.size, num_slots)
@@ -115,13 +116,14 @@ class _Queue:
         per_step = self.looks_per_step
         life = self.useful / self.events if self.events else self.max_looks
         wanted = min(pace.steps, int(life / _CALLS_PER_LIFE) + 1, _MOST_LOOKS, self.max_looks - int(held.min()))
-        until_wrap = 2**32 - int((held // per_step % 2**32).max())
+        # Looks of many steps are for runs that end before the first wrap.
+        until_wrap = 2**32 - int((held // per_step % 2**32).max()) if self.steps_per_look == 1 else 2**32
         return min(-(-wanted // per_step), until_wrap) * per_step
 
     def call(self, length: int) -> None:
         """Advance the lanes."""
         run = np.maximum(self.run, 0)
-        step = self.given[run] // self.looks_per_step
+        step = self.given[run] // self.looks_per_step * self.steps_per_look
         left = np.where(self.run >= 0, self.max_looks - self.given[run], 0)
         slots = Slots(
             run=run.astype(np.uint32),

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from sde_sgd._core.functions import as_pytree
 from sde_sgd.run.statistics import AbstractRecord, Gatherer, Quantity, check_function, moment_names, trailing
 
 
@@ -18,7 +19,7 @@ class Snapshots(AbstractRecord):
         A plain function given as a recorded quantity means this.
     """
 
-    function: Quantity = eqx.field(static=True)
+    function: Quantity = eqx.field(converter=as_pytree)
 
     def __check_init__(self):
         check_function(self.function)
@@ -55,7 +56,7 @@ class EnsembleMoments(AbstractRecord):
         As for `Snapshots`.
     """
 
-    function: Quantity = eqx.field(static=True)
+    function: Quantity = eqx.field(converter=as_pytree)
 
     def __check_init__(self):
         check_function(self.function)

@@ -15,7 +15,7 @@ from sde_sgd._core import tree
 from sde_sgd._core.random import DYNAMICS, OBSERVE, SELECT, Draws, lane_key
 from sde_sgd.problems.problem import Problem
 from sde_sgd.run.motion import AbstractMotion
-from sde_sgd.run.targets import LOW, REGION, Band
+from sde_sgd.run.targets import LOW, REGION, Band, level_of
 
 
 class Ladder(eqx.Module):
@@ -29,10 +29,10 @@ class Ladder(eqx.Module):
         """The level of the region."""
         return self.scores.shape[0] + 1
 
-    def look(self, params: PyTree) -> tuple[Array, Array]:
+    def look(self, problem: Problem, params: PyTree) -> tuple[Array, Array]:
         """Return the level of the params and whether a particle ends there."""
-        code = self.band.code(params)
-        level = jnp.sum(self.band.score(params) >= self.scores, dtype=jnp.int32)
+        code = self.band.code(problem, params)
+        level = jnp.sum(level_of(self.band.score, problem, params) >= self.scores, dtype=jnp.int32)
         lost = ~tree.all_finite(params)
         return jnp.where((code == REGION) & ~lost, jnp.int32(self.top), level), (code == REGION) | (code == LOW) | lost
 
@@ -108,7 +108,7 @@ def move(shared: Shared, replica: Replica, run: Array) -> Replica:
     new, _ = shared.motion.move(
         shared.problem, shared.ladder.band, replica.state, draws, observation, replica.looks % per_step
     )
-    level, ends = shared.ladder.look(new.params)
+    level, ends = shared.ladder.look(shared.problem, new.params)
     moves = ~(replica.resting | replica.finished)
     rises = moves & (level > replica.best)
     particles = _noted(replica.particles, replica.index, jnp.where(rises, level, shared.ladder.top + 1), new)
@@ -196,7 +196,7 @@ def _of_pool(pool: Any, index: Array) -> Any:
 
 def _set_out(shared: Shared, replica: Replica, index: Array, start: Any) -> Replica:
     """Return the replica with particle ``index`` at ``start``, its earlier path forgotten."""
-    level, ends = shared.ladder.look(start.params)
+    level, ends = shared.ladder.look(shared.problem, start.params)
     particles = replica.particles
     particles = particles._replace(
         filled=particles.filled.at[index].set(False), waiting=particles.waiting.at[index].set(False)

@@ -10,7 +10,7 @@ from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.ensemble import Cell, check_problem, run_ensemble
 from sde_sgd.run.labels import labelled
-from sde_sgd.run.schedule import in_steps
+from sde_sgd.run.schedule import in_epochs, in_steps, records
 
 if TYPE_CHECKING:
     import xarray
@@ -21,7 +21,8 @@ def simulate(
     process: AbstractProcess,
     *,
     num_seeds: int,
-    num_steps: int,
+    num_steps: int | None = None,
+    num_epochs: int | None = None,
     record_every: int | None = None,
     record: Mapping[str, Any] | None = None,
     params: PyTree = None,
@@ -40,10 +41,10 @@ def simulate(
         How.
     num_seeds
         Number of independent lanes.
-    num_steps
-        Steps of every lane.
+    num_steps, num_epochs
+        How far, one of the two: in steps, or in passes over the examples, of ceil(N/B) steps each.
     record_every
-        Steps between records; the start is always recorded. By default only the start and the end are.
+        Steps, or epochs, between records; the start is always recorded. By default only the start and the end are.
     record
         Name -> what to record. A function is called with ``(problem, params)`` and returns an array or a pytree of
         arrays; it may take ``state=`` (the whole state of the process, for example ``state.velocity``) and ``key=`` (a
@@ -60,8 +61,9 @@ def simulate(
     Returns
     -------
     xarray.Dataset
-        Dims ``seed`` and ``step``, then those of the quantity (``<name>_dim_0``, ...). ``time`` is the process's own
-        clock; ``status`` (0 ok, 1 diverged) and ``diverged_at`` tell of every lane.
+        Dims ``seed`` and ``step`` (or ``epoch``, with ``step`` along it), then those of the quantity
+        (``<name>_dim_0``, ...). ``time`` is the process's own clock; ``status`` (0 ok, 1 diverged) and ``diverged_at``
+        tell of every lane.
 
     Raises
     ------
@@ -85,7 +87,12 @@ def simulate(
     check_problem(problem)
     if not isinstance(process, AbstractProcess):
         raise TypeError(f"process must be a process such as sde_sgd.SGD, got {type(process).__name__}.")
-    schedule = in_steps(num_steps, record_every)
+    if (num_steps is None) == (num_epochs is None):
+        raise ValueError(f"pass either num_steps or num_epochs, got num_steps={num_steps} and num_epochs={num_epochs}.")
+    if num_epochs is None:
+        dim, schedule = "step", in_steps(num_steps, record_every)
+    else:
+        dim, schedule = "epoch", in_epochs(num_epochs, record_every, problem.num_examples, _batch_size(process))
     ensemble = run_ensemble(
         problem,
         [Cell(process, schedule)],
@@ -100,7 +107,14 @@ def simulate(
         ensemble,
         grid={},
         clocks=((), np.asarray(float(process.time_per_step))),
-        schedules=[schedule],
-        record_times=None,
-        config={"run": "simulate", "process": process, "num_steps": num_steps, "record_every": record_every},
+        records=records(dim, schedule.num_steps if num_epochs is None else num_epochs, record_every, [schedule], None),
+        config={"run": "simulate", "process": process, "num_steps": num_steps, "num_epochs": num_epochs,
+                "record_every": record_every},
     )
+
+
+def _batch_size(process: AbstractProcess) -> int:
+    batch_size = getattr(getattr(process, "noise", process), "batch_size", None)
+    if batch_size is None:
+        raise TypeError(f"num_epochs needs a process with a batch size, got {type(process).__name__}. Pass num_steps.")
+    return int(batch_size)

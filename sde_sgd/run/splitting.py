@@ -176,7 +176,7 @@ def _check_arguments(
     checks.typed_key(key)
     for name, function in (("score", score), ("region", region)):
         if not callable(function):
-            raise TypeError(f"{name} must be a function of the params, got {function!r}.")
+            raise TypeError(f"{name} must be a function of the params, or of (problem, params), got {function!r}.")
     if not isinstance(method, AbstractSplitting):
         raise TypeError(f"method must be FixedEffort(...) or AdaptiveMultilevel(...), got {method!r}.")
     checks.integer("num_replicas", num_replicas, minimum=10, fix="The interval comes from the replicas alone.")

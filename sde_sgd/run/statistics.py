@@ -6,7 +6,6 @@ of steps, except that of `Snapshots`, which is what is asked for there.
 """
 
 import abc
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from sde_sgd._core import checks
+from sde_sgd._core.functions import parameters, unwrapped
 from sde_sgd._core.random import Draws
 from sde_sgd.problems.problem import Problem
 
@@ -29,13 +29,13 @@ def evaluate(function: Quantity, problem: Problem, state: Any, draws: Draws) -> 
     ``function(problem, params)`` may also ask for ``state=``, the whole state of the process, or ``key=``, a typed key
     that is a function of the run's key, the lane and the step.
     """
-    asked = inspect.signature(function).parameters
+    asked = parameters(function)
     extra: dict[str, Any] = {}
     if "state" in asked:
         extra["state"] = state
     if "key" in asked:
         extra["key"] = draws.jax_key()
-    value = function(problem, state.params, **extra)
+    value = unwrapped(function)(problem, state.params, **extra)
     named = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(value):
         leaf = jnp.asarray(leaf)

@@ -11,7 +11,7 @@ from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.ensemble import Cell, check_problem, run_ensemble
 from sde_sgd.run.labels import labelled
-from sde_sgd.run.schedule import Schedule, in_steps, in_time
+from sde_sgd.run.schedule import Records, Schedule, in_epochs, in_steps, in_time, records
 
 if TYPE_CHECKING:
     import xarray
@@ -28,6 +28,7 @@ def sweep(
     num_seeds: int,
     num_steps: int | None = None,
     time: float | None = None,
+    num_epochs: int | None = None,
     record_every: float | None = None,
     record: Mapping[str, Any] | None = None,
     params: PyTree = None,
@@ -48,9 +49,10 @@ def sweep(
     num_seeds
         Lanes of every cell. Seed s uses the same random numbers in every cell, so differences between cells are
         paired; to get independent ensembles, use other keys.
-    num_steps, time
-        How far, one of the two: in steps, or in units of learning rate times steps, so that different learning rates
-        are compared at equal time.
+    num_steps, time, num_epochs
+        How far, one of the three: in steps; in units of learning rate times steps, so that different learning rates
+        are compared at equal time; or in passes over the examples, of ceil(N/B) steps each, so that different batch
+        sizes are compared after equal numbers of example gradients.
     record_every
         Distance between records, in the unit of the length; the start is always recorded. By default only the start
         and the end are.
@@ -67,9 +69,9 @@ def sweep(
     Returns
     -------
     xarray.Dataset
-        Dims ``process, learning_rate, batch_size, seed`` and ``step`` (or ``time``), then those of the quantity. With
-        ``time``, the model's own clock (or ``step``), as a coordinate; ``status`` (0 ok, 1 diverged) and
-        ``diverged_at`` for every lane; provenance in ``attrs``.
+        Dims ``process, learning_rate, batch_size, seed`` and ``step`` (or ``time``, or ``epoch``), then those of the
+        quantity. ``step`` and ``time``, the model's own clock, as coordinates over the dims that they depend on;
+        ``status`` (0 ok, 1 diverged) and ``diverged_at`` for every lane; provenance in ``attrs``.
 
     Raises
     ------
@@ -92,8 +94,9 @@ def sweep(
     """
     check_problem(problem)
     learning_rates, batch_sizes = _grid(learning_rates, batch_sizes)
-    schedules = _schedules(num_steps, time, record_every, learning_rates)
-    cells = _cells(processes, learning_rates, schedules, batch_sizes)
+    budget = _budget(num_steps, time, num_epochs)
+    schedules = _schedules(budget, record_every, problem, learning_rates, batch_sizes)
+    cells = _cells(processes, learning_rates, batch_sizes, schedules)
     ensemble = run_ensemble(
         problem, cells, num_seeds=num_seeds, record=record, params=params, key=key, progress=progress,
         description="sweep",
@@ -105,10 +108,9 @@ def sweep(
         grid={"process": np.asarray(list(processes)), "learning_rate": np.asarray(learning_rates, np.float64),
               "batch_size": np.asarray(batch_sizes, np.int64)},
         clocks=_clocks(cells, shape),
-        schedules=schedules,
-        record_times=None if time is None else record_every or time,
+        records=_records(budget, record_every, schedules),
         config={"run": "sweep", "processes": dict(zip(processes, made, strict=True)), "num_steps": num_steps,
-                "time": time, "record_every": record_every},
+                "time": time, "num_epochs": num_epochs, "record_every": record_every},
     )
 
 
@@ -126,23 +128,49 @@ def _grid(learning_rates: Any, batch_sizes: Any) -> tuple[list[float], list[int]
     return [float(rate) for rate in learning_rates], [int(batch) for batch in batch_sizes]
 
 
-def _schedules(num_steps: Any, time: Any, record_every: Any, learning_rates: Sequence[float]) -> list[Schedule]:
-    if (num_steps is None) == (time is None):
-        raise ValueError(f"pass either num_steps or time, got num_steps={num_steps} and time={time}.")
-    if time is None:
-        return [in_steps(num_steps, record_every)] * len(learning_rates)
-    return [in_time(time, record_every, rate) for rate in learning_rates]
+def _budget(num_steps: Any, time: Any, num_epochs: Any) -> tuple[str, Any]:
+    """Return what the length of a run is counted in, and how long it is."""
+    named = {"step": num_steps, "time": time, "epoch": num_epochs}
+    given = [(dim, length) for dim, length in named.items() if length is not None]
+    if len(given) != 1:
+        raise ValueError(f"pass one of num_steps, time and num_epochs, got num_steps={num_steps}, time={time} and "
+                         f"num_epochs={num_epochs}.")
+    return given[0]
+
+
+def _schedules(
+    budget: tuple[str, Any], record_every: Any, problem: Problem, learning_rates: Sequence[float],
+    batch_sizes: Sequence[int],
+) -> list[list[Schedule]]:  # fmt: skip
+    """Return the schedule for every learning rate and batch size."""
+    dim, length = budget
+    if dim == "step":
+        each = [[in_steps(length, record_every)] * len(batch_sizes)] * len(learning_rates)
+    elif dim == "time":
+        each = [[in_time(length, record_every, rate)] * len(batch_sizes) for rate in learning_rates]
+    else:
+        one = [in_epochs(length, record_every, problem.num_examples, batch) for batch in batch_sizes]
+        each = [one] * len(learning_rates)
+    return each
+
+
+def _records(budget: tuple[str, Any], record_every: Any, schedules: Sequence[Sequence[Schedule]]) -> Records:
+    dim, length = budget
+    over = {"step": None, "time": "learning_rate", "epoch": "batch_size"}[dim]
+    along = schedules[0] if over == "batch_size" else [row[0] for row in schedules]
+    return records(dim, length, record_every, along, over)
 
 
 def _cells(
-    processes: Any, learning_rates: Sequence[float], schedules: Sequence[Schedule], batch_sizes: Sequence[int]
-) -> list[Cell]:
+    processes: Any, learning_rates: Sequence[float], batch_sizes: Sequence[int],
+    schedules: Sequence[Sequence[Schedule]],
+) -> list[Cell]:  # fmt: skip
     """Return the cells of the grid, the batch size running fastest."""
     return [
         Cell(_made(name, factory, rate, batch), schedule)
         for name, factory in _named(processes)
-        for rate, schedule in zip(learning_rates, schedules, strict=True)
-        for batch in batch_sizes
+        for rate, row in zip(learning_rates, schedules, strict=True)
+        for batch, schedule in zip(batch_sizes, row, strict=True)
     ]
 
 

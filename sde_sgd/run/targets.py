@@ -9,35 +9,46 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from sde_sgd._core.functions import as_pytree, takes_problem
 from sde_sgd.problems.problem import Problem
 
-Region = Callable[[PyTree], Array]
+# A function of the params, or of the problem and the params.
+Region = Callable[..., Array]
+
+
+def level_of(region: Region, problem: Problem, params: PyTree) -> Array:
+    """Return the value of a region or of a score at the params."""
+    return jnp.asarray(region(problem, params) if takes_problem(region) else region(params))
 
 
 class AbstractTarget(eqx.Module):
     """Where lanes stop."""
 
     @abc.abstractmethod
-    def code(self, params: PyTree) -> Array:
+    def code(self, problem: Problem, params: PyTree) -> Array:
         """Return 0 outside, else the number of the region entered, from 1; int32."""
 
 
 class Regions(AbstractTarget):
-    """Regions given by functions of the params: a truth value, or a level that is positive inside."""
+    """Regions given by functions: a truth value, or a level that is positive inside."""
 
-    regions: tuple[Region, ...] = eqx.field(static=True)
+    regions: tuple[Region, ...] = eqx.field(converter=lambda regions: tuple(map(as_pytree, regions)))
 
-    def code(self, params: PyTree) -> Array:
+    def code(self, problem: Problem, params: PyTree) -> Array:
         """Return the number of the first region that holds the params."""
         code = jnp.int32(0)
         for number, region in reversed(list(enumerate(self.regions, start=1))):
-            value = jnp.asarray(region(params))
+            value = level_of(region, problem, params)
             code = jnp.where(value if value.dtype == bool else value > 0, jnp.int32(number), code)
         return code
 
-    def levels(self, params: PyTree) -> list[tuple[Array, PyTree]]:
+    def levels(self, problem: Problem, params: PyTree) -> list[Array]:
+        """Return the level of every region."""
+        return [level_of(region, problem, params) for region in self.regions]
+
+    def slopes(self, problem: Problem, params: PyTree) -> list[tuple[Array, PyTree]]:
         """Return the level of every region and its gradient."""
-        return [jax.value_and_grad(region)(params) for region in self.regions]
+        return [jax.value_and_grad(level_of, argnums=2)(region, problem, params) for region in self.regions]
 
 
 class Band(AbstractTarget):
@@ -46,16 +57,16 @@ class Band(AbstractTarget):
     The edges are numbers, so that one program serves all levels of a splitting.
     """
 
-    region: Region = eqx.field(static=True)
-    score: Region = eqx.field(static=True)
+    region: Region = eqx.field(converter=as_pytree)
+    score: Region = eqx.field(converter=as_pytree)
     lower: Array
     upper: Array
 
-    def code(self, params: PyTree) -> Array:
+    def code(self, problem: Problem, params: PyTree) -> Array:
         """Return `REGION`, else `HIGH`, else `LOW`."""
-        score = self.score(params)
+        score = level_of(self.score, problem, params)
         edge = jnp.where(score >= self.upper, HIGH, jnp.where(score <= self.lower, LOW, 0)).astype(jnp.int32)
-        return jnp.where(Regions((self.region,)).code(params) > 0, jnp.int32(REGION), edge)
+        return jnp.where(Regions((self.region,)).code(problem, params) > 0, jnp.int32(REGION), edge)
 
 
 REGION, HIGH, LOW = 1, 2, 3
@@ -65,13 +76,14 @@ def named_regions(region: Any) -> dict[str, Region]:
     """Return the regions by name; raise unless they are functions."""
     named = dict(region) if isinstance(region, Mapping) else {"target": region}
     if not named:
-        raise ValueError("region is an empty dict. Pass a function of the params, or a dict of them by name.")
+        raise ValueError("region is an empty dict. Pass a function of (params) or of (problem, params), or a dict of "
+                         "them by name.")
     for name, function in named.items():
         if not isinstance(name, str) or not name:
             raise ValueError(f"a region cannot be called {name!r}. Pass a name.")
         if not callable(function):
-            raise TypeError(f"region must be a function of the params, or a dict of them by name, got {function!r} "
-                            f"for {name!r}.")
+            raise TypeError("region must be a function of the params, or of (problem, params), or a dict of them by "
+                            f"name, got {function!r} for {name!r}.")
     return named
 
 
@@ -81,7 +93,8 @@ def check_regions(named: Mapping[str, Region], problem: Problem, *, need_levels:
     for name, region in named.items():
         where = f"region {name!r}"
         try:
-            closed, value = jax.make_jaxpr(lambda params, r=region: jnp.asarray(r(params)), return_shape=True)(params)
+            trace = jax.make_jaxpr(lambda params, problem, r=region: level_of(r, problem, params), return_shape=True)
+            closed, value = trace(params, problem)
         except Exception as error:
             raise ValueError(f"{where} could not be evaluated at the params of problem.init(key): {error}") from error
         if value.shape != ():
@@ -95,14 +108,14 @@ def check_regions(named: Mapping[str, Region], problem: Problem, *, need_levels:
             raise TypeError(f"{where} must return a level, a smooth number that is positive inside, to be observed "
                             "continuously: the probability of a crossing between two points follows from it. Pass for "
                             "example lambda w: w - 0.5 in place of lambda w: w > 0.5.")
-        if not _depends_on_input(closed.jaxpr):
+        if not _depends_on(closed.jaxpr, len(jax.tree.leaves(params))):
             raise ValueError(f"{where} does not depend on the params: it is empty or everywhere. Pass a function of "
                              "the params.")
 
 
-def _depends_on_input(jaxpr: Any) -> bool:
-    """Return whether the output of a jaxpr is reached from its input."""
-    reached = {id(variable) for variable in jaxpr.invars}
+def _depends_on(jaxpr: Any, num_inputs: int) -> bool:
+    """Return whether the output of a jaxpr is reached from its first inputs."""
+    reached = {id(variable) for variable in jaxpr.invars[:num_inputs]}
     for equation in jaxpr.eqns:
         if any(id(variable) in reached for variable in equation.invars):
             reached |= {id(variable) for variable in equation.outvars}
