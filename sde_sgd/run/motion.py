@@ -17,23 +17,19 @@ from sde_sgd.run.targets import AbstractTarget, Regions
 
 
 class AbstractMotion(eqx.Module):
-    """A process with the moments at which its lanes are looked at.
-
-    Attributes
-    ----------
-    process
-        The process.
-    steps_per_look
-        How many steps there are to a look, where a step has one.
-    """
+    """A process with the moments at which its lanes are looked at."""
 
     process: eqx.AbstractVar[AbstractProcess]
-    steps_per_look: eqx.AbstractVar[Any]
 
     @property
     @abc.abstractmethod
     def looks_per_step(self) -> int:
         """How many looks one step has."""
+
+    @property
+    @abc.abstractmethod
+    def steps_per_look(self) -> Any:
+        """How many steps there are to a look, where a step has one."""
 
     @abc.abstractmethod
     def move(
@@ -73,12 +69,17 @@ class Spaced(AbstractMotion):
     """A lane seen after every so many steps, for regions that cost more to look at than a step."""
 
     process: AbstractProcess
-    steps_per_look: Any
+    every: Any
 
     @property
     def looks_per_step(self) -> int:
         """One look belongs to one step, the last of those that it follows."""
         return 1
+
+    @property
+    def steps_per_look(self) -> Any:
+        """The steps between two looks."""
+        return self.every
 
     def move(
         self, problem: Problem, target: AbstractTarget, state: Any, draws: Draws, observation: Draws, look: Any
@@ -88,7 +89,7 @@ class Spaced(AbstractMotion):
         def step(index: Array, now: Any) -> Any:
             return computed_once(self.process.step(problem, now, Draws(draws.key, draws.step + index)))
 
-        new = jax.lax.fori_loop(jnp.uint32(0), jnp.asarray(self.steps_per_look, jnp.uint32), step, state)
+        new = jax.lax.fori_loop(jnp.uint32(0), jnp.asarray(self.every, jnp.uint32), step, state)
         return new, target.code(problem, new.params)
 
 
