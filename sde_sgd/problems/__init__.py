@@ -12,7 +12,7 @@ from sde_sgd.problems.finite_sum import (
 )
 from sde_sgd.problems.landscape import potential
 from sde_sgd.problems.metrics import accuracy, loss_below, on
-from sde_sgd.problems.models import lenet, mlp, small_cnn
+from sde_sgd.problems.models import convolution, lenet, mlp, small_cnn
 from sde_sgd.problems.network_data import standardised, with_data, with_label_noise
 from sde_sgd.problems.networks import from_flax, predict
 from sde_sgd.problems.problem import Batch, Problem
@@ -36,6 +36,7 @@ __all__ = [
     "UniformLaw",
     "accuracy",
     "asymmetric_well",
+    "convolution",
     "curved_valley",
     "diabetes",
     "digits",

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-# What the numbers between input and output of the examples at hand may take for one lane, in bytes. A function of the
-# problem alone, so that the bits of a lane do not depend on the machine: a tile of 16 lanes stays below 256 MiB.
-_LANE_BYTES = 2**24
+# What the numbers between input and output of the examples at hand may take, in bytes, for all lanes that move at once.
+# It is shared out by the problem alone, so that the bits of a lane do not depend on the free memory.
+_BYTES = 2**28
 
 
 def mapped(function: Callable[[PyTree, PyTree], Any], params: PyTree, data: PyTree) -> Any:
@@ -49,15 +49,28 @@ def rows_at_once(function: Callable[[PyTree, PyTree], Any], params: PyTree, data
     count = jax.tree.leaves(data)[0].shape[0]
     if count == 1:
         return 1
-    leaves, structure = jax.tree.flatten((params, data))
-    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    most = max(_LANE_BYTES // max(_bytes_per_example(function, structure, shapes), 1), 1)
+    size = bytes_per_example(function, params, data)
+    most = max(_BYTES // lanes_together(size) // max(size, 1), 1)
     return count if count <= most else math.ceil(count / math.ceil(count / most))
 
 
+def lanes_together(size: int) -> int:
+    """Return how many lanes of a network share a tile on a CPU, by the bytes that one example of it takes.
+
+    Lanes side by side share the overhead of a step, which small networks feel; the activations of large ones leave the
+    cache, and a convolution whose kernel differs from lane to lane is slow.
+    """
+    return 16 if size <= 2**13 else 4 if size <= 2**16 else 1
+
+
+def bytes_per_example(function: Callable[[PyTree, PyTree], Any], params: PyTree, data: PyTree) -> int:
+    """Return the size of all numbers computed on the way from an example to its value, found by tracing."""
+    leaves, structure = jax.tree.flatten((params, data))
+    return _traced_bytes(function, structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+
+
 @functools.lru_cache(maxsize=256)
-def _bytes_per_example(function: Callable[[PyTree, PyTree], Any], structure: Any, leaves: tuple) -> int:
-    """Return the size of all numbers computed on the way from an example to its value."""
+def _traced_bytes(function: Callable[[PyTree, PyTree], Any], structure: Any, leaves: tuple) -> int:
     arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves]
     params, data = jax.tree.unflatten(structure, arrays)
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), data)

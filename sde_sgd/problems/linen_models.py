@@ -1,9 +1,11 @@
 """The flax modules of `models`. Imported there when first used, since flax takes long to import."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array
 
 HE = nn.initializers.he_normal()
@@ -14,9 +16,44 @@ def dense(features: int) -> nn.Dense:
     return nn.Dense(features, kernel_init=HE)
 
 
-def convolution(features: int, size: int, stride: int = 1, padding: str = "SAME") -> nn.Conv:
-    """Return a convolution with He's initial weights and zero biases."""
-    return nn.Conv(features, (size, size), strides=(stride, stride), padding=padding, kernel_init=HE)
+class Convolution(nn.Module):
+    r"""A convolution as one matrix product with the windows of the image; see `models.convolution`."""
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    padding: str = "SAME"
+
+    @nn.compact
+    def __call__(self, images: Any) -> Any:
+        """Return the filtered images."""
+        size, channels = self.kernel_size, images.shape[-1]
+        shape = (size, size, channels, self.features)
+        kernel = self.param("kernel", HE, shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        (rows, above, below), (columns, left, right) = (self._extent(length) for length in images.shape[1:3])
+        padded = jnp.pad(images, ((0, 0), (above, below), (left, right), (0, 0)))
+        down, along = (self.stride * (number - 1) + 1 for number in (rows, columns))
+        windows = jnp.concatenate(
+            [padded[:, i : i + down : self.stride, j : j + along : self.stride]
+             for i in range(size) for j in range(size)], axis=-1)
+        filtered = windows.reshape(-1, size * size * channels) @ kernel.reshape(-1, self.features)
+        return filtered.reshape(-1, rows, columns, self.features) + bias
+
+    def _extent(self, length: int) -> tuple[int, int, int]:
+        """Return the size of the output along an axis, and the padding before and after."""
+        if self.padding == "VALID":
+            return (length - self.kernel_size) // self.stride + 1, 0, 0
+        number = -(-length // self.stride)
+        padding = max(self.stride * (number - 1) + self.kernel_size - length, 0)
+        return number, padding // 2, padding - padding // 2
+
+
+def pooled(images: Array, window: int) -> Array:
+    """Return the largest value in windows side by side; what is left over at the far border is dropped."""
+    rows, columns = (length // window * window for length in images.shape[1:3])
+    places = [images[:, i:rows:window, j:columns:window] for i in range(window) for j in range(window)]
+    return functools.reduce(jnp.maximum, places)
 
 
 def flattened(inputs: Array) -> Array:
@@ -54,8 +91,7 @@ class LeNet(nn.Module):
         """Return the logits of a batch."""
         hidden = inputs
         for features, padding in ((6, "SAME"), (16, "VALID")):
-            hidden = nn.relu(convolution(features, 5, padding=padding)(hidden))
-            hidden = nn.max_pool(hidden, (2, 2), (2, 2))
+            hidden = pooled(nn.relu(Convolution(features, 5, padding=padding)(hidden)), 2)
         hidden = flattened(hidden)
         for width in (120, 84):
             hidden = nn.relu(dense(width)(hidden))
@@ -78,10 +114,9 @@ class SmallCNN(nn.Module):
         """Return the logits of a batch."""
         hidden = inputs
         for features in self.channels:
-            hidden = convolution(features, self.kernel_size, self.stride)(hidden)
+            hidden = Convolution(features, self.kernel_size, self.stride)(hidden)
             hidden = nn.relu(nn.GroupNorm(num_groups=self.num_groups)(hidden))
-            if self.pool > 1:
-                hidden = nn.max_pool(hidden, (self.pool, self.pool), (self.pool, self.pool))
+            hidden = pooled(hidden, self.pool)
         hidden = flattened(hidden)
         for width in self.widths:
             hidden = nn.relu(dense(width)(hidden))

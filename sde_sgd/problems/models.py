@@ -137,6 +137,44 @@ def small_cnn(
                     stride=stride, pool=pool, widths=_counts("widths", widths, 0), num_groups=num_groups)
 
 
+def convolution(features: int, kernel_size: int, *, stride: int = 1, padding: str = "SAME") -> Any:
+    """Make a convolution for networks of one's own: the function of ``flax.linen.Conv``, faster on CPUs.
+
+    It is one matrix product with all windows of the image. XLA's own convolution takes five to thirty times as long on
+    a CPU, differentiated, and most where every lane has a kernel of its own.
+
+    Parameters
+    ----------
+    features
+        Number of filters.
+    kernel_size
+        Height and width of the windows.
+    stride
+        Distance between two windows.
+    padding
+        "SAME" or "VALID".
+
+    Returns
+    -------
+    flax.linen.Module
+        From images of shape (n, height, width, channels) to (n, rows, columns, features), with params "kernel" and
+        "bias" like those of ``flax.linen.Conv``.
+
+    Examples
+    --------
+    >>> import jax, sde_sgd as ss
+    >>> layer = ss.problems.convolution(4, 5, stride=2)
+    >>> layer.init_with_output(jax.random.key(0), jax.numpy.ones((3, 8, 8, 1)))[0].shape
+    (3, 4, 4, 4)
+    """
+    from sde_sgd.problems.linen_models import Convolution
+
+    checks.one_of("padding", padding, ("SAME", "VALID"))
+    for name, value in {"features": features, "kernel_size": kernel_size, "stride": stride}.items():
+        _count(name, value)
+    return Convolution(features, kernel_size, stride, padding)
+
+
 def _count(name: str, value: Any) -> int:
     checks.integer(name, value)
     return int(value)

@@ -121,7 +121,7 @@ class Problem(eqx.Module):
 
     def loss_of_rows(self, params: PyTree, rows: PyTree, weights: Float[Array, " batch"]) -> Float[Array, ""]:
         """Return the weighted loss of examples that need not be among the data."""
-        losses = jax.vmap(self.example_loss, in_axes=(None, 0))(params, rows)
+        losses = mapped(self.example_loss, params, rows)
         return jnp.sum(weights.astype(losses.dtype) * losses)
 
     def example_gradients(self, params: PyTree) -> PyTree:

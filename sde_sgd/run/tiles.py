@@ -4,6 +4,7 @@ All lanes run in tiles of one power-of-two size, by one compiled program a tile.
 on how many lanes there are, nor on their order, nor on the number of devices.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -11,9 +12,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from sde_sgd._core import tree
+from sde_sgd.problems.examples import bytes_per_example, lanes_together
 from sde_sgd.problems.problem import Problem
 
 LANES = "lanes"
+
+# What a tile may take on an accelerator, and what a lane of it takes: copies of the params (the state of an optimiser,
+# gradients, old and new), their widest numbers, and examples of a batch.
+_ACCELERATOR_BYTES = 2**33
+_COPIES, _WIDEST, _ROWS = 10, 8, 1024
 
 
 def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> int:
@@ -21,16 +28,23 @@ def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> in
 
     A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles; with
     data, a short tile keeps the params and the gathered rows in the cache. A network's params fill the vectors and
-    the cache by themselves, and its lanes are few: the shortest tile, one vector long, has the least padding. Where
-    lanes leave one by one, the last of them keep a whole tile busy, and shorter ones waste less.
+    the cache by themselves, and its lanes are few: at most one vector of them, fewer the larger it is. Where lanes
+    leave one by one, the last of them keep a whole tile busy, and shorter ones waste less. On an accelerator a tile
+    fills the device as far as its memory is sure to allow.
     """
     size = tree.size(params)
     bare = problem.num_examples == 1 and size <= 64
-    if jax.default_backend() == "cpu":
-        if bare:
-            return 128 if lanes_leave else 2048
-        return 64 if size <= 4096 else 16
-    return (2**14 if lanes_leave else 2**17) if bare else 2**10
+    on_cpu = jax.default_backend() == "cpu"
+    if bare:
+        return (128 if lanes_leave else 2048) if on_cpu else (2**14 if lanes_leave else 2**17)
+    if on_cpu and size <= 4096:
+        return 64
+    example = bytes_per_example(problem.example_loss, params, problem.data)
+    if on_cpu:
+        together = lanes_together(example)
+        return min(together, 4) if lanes_leave else together
+    lane = _COPIES * size * _WIDEST + example * min(problem.num_examples, _ROWS)
+    return 2 ** min(max(int(math.log2(_ACCELERATOR_BYTES / lane)), 0), 10)
 
 
 def lane_mesh() -> Mesh:
