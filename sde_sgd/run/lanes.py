@@ -129,9 +129,10 @@ def _run_group(
     ids = jax.device_put(padded(seeds.astype(np.uint32), run.mesh.size, run.tile), placed)
     lanes = Lanes(ids, jax.tree.map(per_lane, *processes))
     carry = start(run.problem, run.quantities, lanes, run.params, run.root, mesh=run.mesh)
-    store.begin(cells, seeds, carry)
     for call in _calls(run, pace):
-        carry, survived, rows = _advance(run, lanes, carry, call, pace)
+        with pace.timed(call.num_steps):
+            carry, survived, rows = _advance(run, lanes, carry, call)
+            survived = np.asarray(survived).reshape(-1).astype(np.int64)  # waits for the call to end
         store.add(call, cells, seeds, survived, rows)
         report(float(call.num_steps * len(seeds)))
     store.finish(cells, seeds, carry)
@@ -159,16 +160,11 @@ def _calls(run: Run, pace: Pace) -> Iterator[Call]:
         record += 1
 
 
-def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call, pace: Pace) -> tuple[Carry, np.ndarray, Any]:
+def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call) -> tuple[Carry, Any, Any]:
     event_steps = math.gcd(call.length, *(every for every, _ in run.cadence.values())) if run.cadence else call.length
     emit = call.record is not None
     clock = clock_for(call.step, call.num_intervals, call.length, max(event_steps, 1), emit, run.cadence)
-    with pace.timed(call.num_steps):
-        carry, survived, rows = advance(
-            run.problem, run.quantities, lanes, run.root, carry, clock, mesh=run.mesh, rows=run.rows
-        )
-        survived = np.asarray(survived).reshape(-1).astype(np.int64)  # waits for the call to end
-    return carry, survived, rows
+    return advance(run.problem, run.quantities, lanes, run.root, carry, clock, mesh=run.mesh, rows=run.rows)
 
 
 class _Store:
@@ -184,16 +180,13 @@ class _Store:
             for part, shape in shapes[name].items()
         }
 
-    def begin(self, cells: np.ndarray, seeds: np.ndarray, carry: Carry) -> None:
-        """Note the lanes that are not finite before their first step."""
-        alive = np.asarray(carry.alive).reshape(-1)[: len(cells)]
-        self.diverged_at[cells[~alive], seeds[~alive]] = 0
-
     def add(self, call: Call, cells: np.ndarray, seeds: np.ndarray, survived: np.ndarray, rows: Any) -> None:
         """Take what one call returned."""
         survived = survived[: len(cells)]
-        new = (survived < call.num_steps) & (self.diverged_at[cells, seeds] < 0)
-        self.diverged_at[cells[new], seeds[new]] = call.step + survived[new] + 1
+        new = (survived != call.num_steps) & (self.diverged_at[cells, seeds] < 0)
+        # A lane that was not finite before its first step survived more steps than were made.
+        ended = np.where(survived > call.num_steps, 0, call.step + survived + 1)
+        self.diverged_at[cells[new], seeds[new]] = ended[new]
         if call.record is None:
             return
         span = slice(call.record, call.record + call.num_intervals)

@@ -79,22 +79,23 @@ class _MomentGatherer(Gatherer):
     def __init__(self, shape: tuple[int, ...]):
         self.count = np.zeros(shape[:2], np.int64)
         self.shift = np.zeros(shape)
-        self.sums = np.zeros((4, 2, *shape))  # power, (leading, trailing) part
+        self.sums = np.zeros((2, 4, *shape))  # (leading, trailing) part, power
 
     def add(self, cells: np.ndarray, seeds: np.ndarray, records: slice, values: np.ndarray) -> None:
-        for cell in np.unique(cells):
+        for cell in dict.fromkeys(cells.tolist()):  # np.unique takes as long as all the sums
             lanes = values[cells == cell].astype(np.float64)
             if self.count[cell, records.start] == 0:
                 self.shift[cell, records] = lanes[0]
             with np.errstate(over="ignore", invalid="ignore"):
                 deviation = lanes - self.shift[cell, records]
-                for power, held in enumerate(self.sums[:, :, cell, records]):
-                    held[...] = _add(held, _total(deviation ** (power + 1)))
+                square = deviation**2
+                powers = np.stack([deviation, square, square * deviation, square**2], axis=1)
+                self.sums[:, :, cell, records] = _add(self.sums[:, :, cell, records], _total(powers))
             self.count[cell, records] += len(lanes)
 
     def result(self, name: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
         count = self.count.reshape(self.count.shape + (1,) * (self.shift.ndim - 2))
-        mean, variance, variance_stderr = _sample_moments(count, *self.sums.sum(axis=1))
+        mean, variance, variance_stderr = _sample_moments(count, *self.sums.sum(axis=0))
         dims = ("record", *trailing(name, self.shift.ndim - 2))
         estimates = (self.shift + mean, np.sqrt(variance / count), variance, variance_stderr)
         return {key: (dims, values) for key, values in zip(moment_names(name), estimates, strict=True)}
