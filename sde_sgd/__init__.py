@@ -23,6 +23,7 @@ from sde_sgd.processes import (
 )
 from sde_sgd.run import (
     AdaptiveMultilevel,
+    Covariance,
     EnsembleMoments,
     FixedEffort,
     Histogram,
@@ -42,6 +43,7 @@ __all__ = [
     "AdaptiveMultilevel",
     "Augmented",
     "Batch",
+    "Covariance",
     "Draws",
     "EnsembleMoments",
     "EpochShuffle",

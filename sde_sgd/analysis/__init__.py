@@ -5,6 +5,7 @@ from sde_sgd.analysis.claims_table import claims_dataset, format_claims
 from sde_sgd.analysis.escape_time import escape_time
 from sde_sgd.analysis.grid_optimum import grid_minimum, optimal_learning_rate, tuned
 from sde_sgd.analysis.hypotheses import Equivalence, Trend, equivalence_test, holm, trend_test
+from sde_sgd.analysis.intervals import confidence_interval
 from sde_sgd.analysis.jackknife import Measured, jackknife
 from sde_sgd.analysis.regimes import Regimes, Saturation, fit_regimes, fit_saturation
 from sde_sgd.analysis.survival import survival
@@ -23,6 +24,7 @@ __all__ = [
     "Verdict",
     "claims_dataset",
     "comparison_table",
+    "confidence_interval",
     "equivalence_test",
     "escape_time",
     "fit_regimes",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sde_sgd._core import checks
+from sde_sgd.analysis.intervals import check_confidence
 
 if TYPE_CHECKING:
     import xarray
@@ -86,7 +87,7 @@ def tail_index(samples: "xarray.DataArray", *, dim: str = "seed", confidence: fl
     >>> bool(tails.tail_index_lower < 2 < tails.tail_index_upper)
     True
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     tails = _of_columns(samples, dim, lambda values: _second_order(values, confidence))
     return tails.assign_attrs(confidence=confidence)
 
@@ -138,7 +139,7 @@ def hill(
     >>> bool(tails.tail_index_lower < 2.5 < tails.tail_index_upper)
     True
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     tails = _of_columns(samples, dim, lambda values: _pure_power(values, num_tail, confidence))
     return tails.assign_attrs(confidence=confidence)
 
@@ -230,12 +231,6 @@ def _largest(values: np.ndarray, num: int) -> np.ndarray:
         raise ValueError(f"samples hold zeros or many equal values among the {num} largest: no tail can be fitted. "
                          "Pass a continuous quantity, in its full precision.")
     return top
-
-
-def _check_confidence(confidence: float) -> None:
-    checks.positive("confidence", confidence)
-    if confidence >= 1:
-        raise ValueError(f"confidence must lie in (0, 1), got {confidence}. Pass 0.95 for 95 %.")
 
 
 def _of_columns(samples: "xarray.DataArray", dim: str, judge: Any) -> "xarray.Dataset":

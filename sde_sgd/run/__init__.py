@@ -2,6 +2,7 @@
 
 from sde_sgd.run.accumulators import Histogram, Moments
 from sde_sgd.run.adaptive_multilevel import AdaptiveMultilevel
+from sde_sgd.run.covariance import Covariance
 from sde_sgd.run.first_passage import first_passage
 from sde_sgd.run.fixed_effort import FixedEffort
 from sde_sgd.run.records import EnsembleMoments, Snapshots
@@ -11,6 +12,7 @@ from sde_sgd.run.sweep import sweep
 
 __all__ = [
     "AdaptiveMultilevel",
+    "Covariance",
     "EnsembleMoments",
     "FixedEffort",
     "Histogram",

@@ -72,8 +72,8 @@ class Moments(AbstractAccumulator):
         """Return the moments with one more value, by Welford's rule with compensated sums."""
         count = accumulator.count + jnp.uint32(1)
         before = value - accumulator.mean
-        mean, mean_lost = _compensated(accumulator.mean, accumulator.mean_lost, before / count.astype(value.dtype))
-        squares, squares_lost = _compensated(accumulator.squares, accumulator.squares_lost, before * (value - mean))
+        mean, mean_lost = compensated(accumulator.mean, accumulator.mean_lost, before / count.astype(value.dtype))
+        squares, squares_lost = compensated(accumulator.squares, accumulator.squares_lost, before * (value - mean))
         return RunningMoments(count, mean, mean_lost, squares, squares_lost)
 
     def result(self, name: str, accumulator: Any) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
@@ -87,19 +87,20 @@ class Moments(AbstractAccumulator):
         about_mean = squares / count + (lane_mean - mean[:, None]) ** 2
         dims = trailing(name, lane_mean.ndim - 2)
         with np.errstate(invalid="ignore", divide="ignore"):
-            stderr = [_stderr_over_seeds(values, num_seeds) for values in (lane_mean, about_mean)]
+            stderr = [stderr_over_seeds(values, num_seeds) for values in (lane_mean, about_mean)]
         estimates = (mean, stderr[0], about_mean.mean(axis=1), stderr[1])
         return {key: (dims, values) for key, values in zip(moment_names(name), estimates, strict=True)}
 
 
-def _compensated(total: Array, lost: Array, addend: Array) -> tuple[Array, Array]:
+def compensated(total: Array, lost: Array, addend: Array) -> tuple[Array, Array]:
     """Add to a running sum and keep what the addition rounded away (Kahan-Neumaier)."""
     exact = addend + lost
     new = total + exact
     return new, exact - (new - total)
 
 
-def _stderr_over_seeds(values: np.ndarray, num_seeds: int) -> np.ndarray:
+def stderr_over_seeds(values: np.ndarray, num_seeds: int) -> np.ndarray:
+    """Return the standard error of the mean over the second axis; NaN for a single seed."""
     if num_seeds < 2:
         return np.full(values.mean(axis=1).shape, np.nan)
     return values.std(axis=1, ddof=1) / np.sqrt(num_seeds)
@@ -169,6 +170,6 @@ class Histogram(AbstractAccumulator):
         bins = (f"{name}_bin",)
         return {
             f"{name}_density": (bins, inner.mean(axis=1)),
-            f"{name}_density_stderr": (bins, _stderr_over_seeds(inner, len(shares[0]))),
+            f"{name}_density_stderr": (bins, stderr_over_seeds(inner, len(shares[0]))),
             f"{name}_outside": ((f"{name}_side",), shares[..., [0, -1]].mean(axis=1)),
         }

@@ -49,8 +49,8 @@ def simulate(
         Name -> what to record. A function is called with ``(problem, params)`` and returns an array or a pytree of
         arrays; it may take ``state=`` (the whole state of the process, for example ``state.velocity``) and ``key=`` (a
         typed key that depends on the run's key, the lane and the step) as further arguments. It is kept for every seed
-        and record, as `Snapshots`; `EnsembleMoments`, `Moments` and `Histogram` reduce it on the way, in constant
-        memory. With ``record_every=1`` snapshots are trajectories. The risk by default.
+        and record, as `Snapshots`; `EnsembleMoments`, `Moments`, `Covariance` and `Histogram` reduce it on the
+        way, in constant memory. With ``record_every=1`` snapshots are trajectories. The risk by default.
     params
         Start of all seeds; by default every seed starts from its own ``problem.init(key)``.
     key

@@ -58,7 +58,7 @@ def sweep(
         and the end are.
     record
         Name -> what to record: a function of ``(problem, params)``, which means `Snapshots`, or a statistic
-        (`EnsembleMoments`, `Moments`, `Histogram`). See `simulate`. The risk by default.
+        (`EnsembleMoments`, `Moments`, `Covariance`, `Histogram`). See `simulate`. The risk by default.
     params
         Start of all seeds; by default every seed starts from its own ``problem.init(key)``.
     key

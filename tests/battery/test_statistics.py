@@ -27,6 +27,10 @@ def whole(problem, params):
     return {"matrix": jnp.stack([params["v"], params["v"] ** 2]), "x": params["x"]}
 
 
+def vectors(problem, params):
+    return {"v": params["v"], "both": jnp.append(params["v"], params["x"])}
+
+
 def with_key(problem, params, key):
     return params["x"] + jax.random.normal(key)
 
@@ -43,7 +47,8 @@ QUANTITIES = {"x": scalar, "tree": whole, "noisy": with_key, "velocity": velocit
               "seeds": ss.EnsembleMoments(whole), "noisy_seeds": ss.EnsembleMoments(with_key)}
 REDUCED = {"mean_time": ss.Moments(whole, every=EVERY, burn_in=BURN_IN), "plain": ss.Moments(scalar),
            "noisy_time": ss.Moments(with_key, every=EVERY), "velocity_time": ss.Moments(velocity, every=3),
-           "bins": ss.Histogram(scalar, EDGES, every=EVERY, burn_in=BURN_IN)}
+           "bins": ss.Histogram(scalar, EDGES, every=EVERY, burn_in=BURN_IN),
+           "joint": ss.Covariance(vectors, every=EVERY, burn_in=BURN_IN)}
 
 
 @functools.cache
@@ -135,6 +140,23 @@ def test_moments_over_time(name, source, every, burn_in):
         assert coarse[f"{name}_{part}"].dtype == np.float64
 
 
+def test_covariance():
+    coarse = run()[1]
+    v, x = snapshots("tree.matrix", EVERY, BURN_IN)[..., 0, :], snapshots("x", EVERY, BURN_IN)
+    for name, values in (("joint.v", v), ("joint.both", np.concatenate([v, x[..., None]], axis=-1))):
+        lane_mean = values.mean(axis=1)
+        within = np.mean([np.cov(lane.T, bias=True) for lane in values], axis=0)
+        check_close(coarse[f"{name}_mean"], lane_mean.mean(axis=0))
+        check_close(coarse[f"{name}_mean_stderr"], lane_mean.std(axis=0, ddof=1) / NUM_SEEDS**0.5)
+        check_close(coarse[f"{name}_covariance"], within + np.cov(lane_mean.T))
+        away = lane_mean - lane_mean.mean(axis=0)
+        by_seed = [np.cov(lane.T, bias=True) + np.outer(off, off) * NUM_SEEDS / (NUM_SEEDS - 1)
+                   for lane, off in zip(values, away, strict=True)]
+        check_close(coarse[f"{name}_covariance_stderr"], np.std(by_seed, axis=0, ddof=1) / NUM_SEEDS**0.5)
+        assert coarse[f"{name}_covariance"].dims == (f"{name}_dim_0", f"{name}_dim_1")
+        np.testing.assert_array_equal(coarse[f"{name}_covariance"], coarse[f"{name}_covariance"].T)
+
+
 def test_histogram():
     coarse, values = run()[1], snapshots("x", EVERY, BURN_IN)
     counts = np.stack([np.histogram(row, EDGES)[0] for row in values])
@@ -153,8 +175,11 @@ def test_moments_do_not_lose_what_is_small_beside_the_mean():
     problem = ss.problems.potential(harmonic, start=0.0)
     ds = ss.simulate(problem, ss.Langevin(0.1, temperature=1.0), num_seeds=20, num_steps=2000, record_every=2000,
                      record={"far": ss.Moments(lambda problem, w: 100.0 + w, every=1),
-                             "near": ss.Moments(lambda problem, w: w, every=1)}, key=jax.random.key(0))
+                             "near": ss.Moments(lambda problem, w: w, every=1),
+                             "joint": ss.Covariance(lambda problem, w: jnp.stack([100.0 + w, w]), every=1)},
+                     key=jax.random.key(0))
     assert float(ds.far_variance) == pytest.approx(float(ds.near_variance), rel=1e-4)
+    np.testing.assert_allclose(ds.joint_covariance, ds.joint_covariance[1, 1], rtol=1e-4)
     assert float(ds.far_mean) == pytest.approx(100 + float(ds.near_mean), rel=1e-6)
 
 
@@ -162,8 +187,10 @@ def test_one_seed_has_no_standard_error():
     problem = ss.problems.potential(harmonic, start=1.0)
     ds = ss.simulate(problem, ss.Langevin(0.1, temperature=1.0), num_seeds=1, num_steps=4, record={
         "seeds": ss.EnsembleMoments(lambda problem, w: w), "t": ss.Moments(lambda problem, w: w),
-        "h": ss.Histogram(lambda problem, w: w, (0.0, 1.0))}, key=jax.random.key(0))
-    for name in ("seeds_mean_stderr", "seeds_variance", "seeds_variance_stderr", "t_mean_stderr", "t_variance_stderr",
+        "h": ss.Histogram(lambda problem, w: w, (0.0, 1.0)), "c": ss.Covariance(lambda problem, w: w[None])},
+        key=jax.random.key(0))
+    for name in ("c_mean_stderr", "c_covariance_stderr",
+                 "seeds_mean_stderr", "seeds_variance", "seeds_variance_stderr", "t_mean_stderr", "t_variance_stderr",
                  "h_density_stderr"):
         assert np.isnan(ds[name]).all(), name
     assert np.isfinite(ds.seeds_mean).all() and np.isfinite(ds.t_mean)

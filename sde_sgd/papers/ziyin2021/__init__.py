@@ -8,7 +8,16 @@ from typing import Any
 
 from sde_sgd.analysis import Claim
 from sde_sgd.papers.paper import Findings, Paper
-from sde_sgd.papers.ziyin2021 import figures, label_noise, minima, regularisation, scaling, tails
+from sde_sgd.papers.ziyin2021 import (
+    figures,
+    high_dimension,
+    label_noise,
+    minima,
+    regularisation,
+    scaling,
+    tails,
+    thresholds,
+)
 from sde_sgd.papers.ziyin2021.size import Size
 
 
@@ -34,9 +43,9 @@ PAPER = Paper(
         "label noise": label_noise.general_theory,
         "input noise": regularisation.input_noise,
         "weight decay": regularisation.weight_decay,
-        "stability": scaling.stability,
+        "stability": thresholds.stability,
         "minima": minima.network_minimum,
-        "high dimension": minima.high_dimension,
+        "high dimension": high_dimension.high_dimension,
         "second-order methods": scaling.second_order_methods,
         "scaling rules": scaling.scaling_rules,
         "figure 2": tails.figure_2,
@@ -47,8 +56,8 @@ PAPER = Paper(
         "not reproduced": not_reproduced,
     },
     figure=figures.figure,
-    full=Size(num_settings=5, num_lanes=4096, num_steps=2000, burn_in=400, thinning=4, num_draws=2**22, num_tail=2**20,
+    full=Size(num_settings=6, num_lanes=4096, num_steps=2000, burn_in=400, thinning=4, num_draws=2**22, num_tail=2**20,
               num_seeds=128, num_data_steps=4000, num_data_sets=16),
-    quick=Size(num_settings=3, num_lanes=4096, num_steps=400, burn_in=200, thinning=4, num_draws=2**19, num_tail=2**17,
-               num_seeds=128, num_data_steps=1000, num_data_sets=6),
+    quick=Size(num_settings=3, num_lanes=2048, num_steps=300, burn_in=160, thinning=4, num_draws=2**19, num_tail=2**17,
+               num_seeds=128, num_data_steps=1000, num_data_sets=4),
 )

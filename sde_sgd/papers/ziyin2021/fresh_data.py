@@ -100,7 +100,7 @@ class FreshBatch(AbstractNoise):
 
     @property
     def _normals_per_example(self) -> int:
-        return self.data.dim * (2 if self.data.input_variances else 1) + 1
+        return self.data.dim * (2 if self.data.input_variances else 1) + (1 if self.data.label_noise else 0)
 
     def gradient(
         self, problem: Problem, params: Array, sampler: PyTree, draws: Draws, slot: Any = 0
@@ -115,8 +115,10 @@ class FreshBatch(AbstractNoise):
             clean = scales * normals[:dim]
             seen = clean
             if data.input_variances:
-                seen = clean + jnp.asarray(np.sqrt(data.input_variances), dtype) * normals[dim + 1 :]
-            residual = jnp.sum(seen * params) - jnp.sum(clean * teacher) - data.label_noise * normals[dim]
+                seen = clean + jnp.asarray(np.sqrt(data.input_variances), dtype) * normals[dim : 2 * dim]
+            residual = jnp.sum(seen * params) - jnp.sum(clean * teacher)
+            if data.label_noise:
+                residual -= data.label_noise * normals[-1]
             return total + seen * residual
 
         batch = jnp.asarray(self.batch_size, jnp.uint32)

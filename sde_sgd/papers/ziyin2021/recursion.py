@@ -44,6 +44,7 @@ class FixedPoint(NamedTuple):
 class Recursion:
     """Means over blocks of draws: of the gradient at every start, (blocks, starts, d), and of its outer product."""
 
+    batch_size: int
     starts: Float[np.ndarray, "k d"]
     gradient: Float[np.ndarray, "b k d"]
     outer: Float[np.ndarray, "b k d d"]
@@ -158,6 +159,11 @@ def gradient_draws(data: FreshData, batch_size: int, starts: np.ndarray, size: S
     return drawn.reshape(BLOCKS, -1, *starts.shape)
 
 
+def curvature_draws(batch_size: int, size: Size, key: Array) -> Float[np.ndarray, "b n"]:
+    """Return curvatures of minibatches in one dimension, a = 1, in blocks of independent draws."""
+    return gradient_draws(FreshData((1.0,)), batch_size, np.ones((1, 1)), size, key)[..., 0, 0]
+
+
 def measured_recursion(data: FreshData, batch_size: int, size: Size, key: Array) -> Recursion:
     """Measure the moments of minibatch gradients at enough points to know them everywhere."""
     dim = data.dim
@@ -165,4 +171,5 @@ def measured_recursion(data: FreshData, batch_size: int, size: Size, key: Array)
     pairs = [unit[i] + unit[j] for i in range(dim) for j in range(i)]
     starts = np.stack([np.zeros(dim), *unit, *-unit, *pairs])
     blocks = gradient_draws(data, batch_size, starts, size, key)
-    return Recursion(starts, blocks.mean(axis=1), np.einsum("bnki,bnkj->bkij", blocks, blocks) / blocks.shape[1])
+    outer = np.einsum("bnki,bnkj->bkij", blocks, blocks) / blocks.shape[1]
+    return Recursion(batch_size, starts, blocks.mean(axis=1), outer)

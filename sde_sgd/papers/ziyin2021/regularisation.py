@@ -9,7 +9,7 @@ from sde_sgd import theory
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.ziyin2021.fresh_data import FreshData, Measured, stationary
-from sde_sgd.papers.ziyin2021.recursion import FixedPoint, measured_recursion
+from sde_sgd.papers.ziyin2021.recursion import FixedPoint, Recursion, measured_recursion
 from sde_sgd.papers.ziyin2021.size import Size
 
 DECAYS = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
@@ -130,7 +130,19 @@ def _negative_decay(size: Size, data: FreshData, key: Any) -> list[Claim]:
         *(Claim(f"test loss at decay {best.weight_decay + shift:.4f} is larger; {where}", "Corollary 1", found.value,
                 side.value, _paired(found, side), relation=Relation.ABOVE)
           for shift, side in zip((-0.05, 0.015), sides, strict=True)),
+        *(_best_decay(other, recursion) for other in (1.9, 2.1)),
+        *(_best_decay(other, measured_recursion(data, number, size, jax.random.fold_in(key, number)))
+          for other, number in ((1.35, 4), (0.69, 1))),
     ]
+
+
+def _best_decay(rate: float, recursion: Recursion) -> Claim:
+    """Measure the test loss at the best weight decay, where only a window of them is stable."""
+    batch = recursion.batch_size
+    best = theory.optimal_weight_decay([[1.0]], [1.0], rate, batch)
+    return Claim(f"test loss at decay {best.weight_decay:.4f}; a = 1, rate {rate:g}, S = {batch}", "Corollary 1",
+                 best.test_loss, *recursion.expectation(_test_loss, rate, best.weight_decay),
+                 resolution=0.05 * best.test_loss)
 
 
 def _paired(one: Measured, other: Measured) -> float:

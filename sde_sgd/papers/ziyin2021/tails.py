@@ -10,7 +10,7 @@ from sde_sgd import theory
 from sde_sgd.analysis import Claim, Relation, jackknife, tail_index
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
-from sde_sgd.papers.ziyin2021.recursion import BLOCKS, gradient_draws
+from sde_sgd.papers.ziyin2021.recursion import BLOCKS, curvature_draws
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.processes import SGD
 from sde_sgd.run import simulate
@@ -19,8 +19,9 @@ from sde_sgd.theory.roots import bracketed_root
 if TYPE_CHECKING:
     import xarray
 
-FIGURE_2_BATCHES = (1, 2, 3, 4, 6, 8, 10)
-_LARGEST_IN_SAMPLES = 4  # batch size; lighter tails begin beyond the largest of a million samples
+FIGURE_2_BATCHES = (1, 2, 3, 4, 5, 6, 8, 10)
+_OTHER_RATES = ((0.5, 1), (0.5, 2), (0.5, 4), (1.5, 4), (1.0, 20))  # with batch sizes; beyond figure 2
+_LARGEST_IN_SAMPLES = 4.0  # exponent; lighter tails begin beyond the largest of a million samples
 _BURN_IN = 100  # steps from the minimum; the distance forgets half of itself in a step or two
 
 
@@ -28,10 +29,10 @@ def _distance(problem: Any, params: Any) -> Any:
     return params[0]
 
 
-def _samples(batch: int, size: Size, key: Any) -> "xarray.DataArray":
-    """Return independent samples of the stationary law at a = rate = 1: one of every lane, over ``seed``."""
+def _samples(rate: float, batch: int, size: Size, key: Any) -> "xarray.DataArray":
+    """Return independent samples of the stationary law at a = 1: one of every lane, over ``seed``."""
     data = FreshData((1.0,), label_noise=1.0)
-    found = simulate(data.problem(), SGD(1.0, FreshBatch(batch, data)), num_seeds=size.num_tail, num_steps=_BURN_IN,
+    found = simulate(data.problem(), SGD(rate, FreshBatch(batch, data)), num_seeds=size.num_tail, num_steps=_BURN_IN,
                      record={"distance": _distance}, key=key, progress=False)
     return found.distance.isel(step=-1)
 
@@ -45,8 +46,7 @@ def _index(samples: "xarray.DataArray") -> Measured:
 
 def _diverging_moment(rate: float, batch: int, size: Size, key: Any) -> Measured:
     """Return the order of the smallest diverging moment, the root of E|1 - rate h|^beta = 1 over drawn curvatures h."""
-    data = FreshData((1.0,))
-    factors = np.abs(1 - rate * gradient_draws(data, batch, np.ones((1, 1)), size, key)[..., 0, 0])
+    factors = np.abs(1 - rate * curvature_draws(batch, size, key))
     orders = theory.tail_exponent(rate, batch) * np.linspace(0.7, 1.3, 25)
     moments = np.stack([np.mean(factors**order, axis=1) for order in orders], axis=1)
 
@@ -67,14 +67,16 @@ def figure_2(size: Size, key: Any) -> Findings:
     claims, rows = [], []
     for place, batch in enumerate(FIGURE_2_BATCHES):
         own = jax.random.fold_in(key, place)
-        samples = _samples(batch, size, own)
+        samples = _samples(1.0, batch, size, own)
         moment = _diverging_moment(1.0, batch, size, jax.random.fold_in(own, 1))
-        index = _index(samples) if batch <= _LARGEST_IN_SAMPLES else Measured(np.nan, np.nan)
-        rows.append((*moment, *index, theory.tail_exponent(1.0, batch)))
+        kesten = theory.tail_exponent(1.0, batch)
+        index = _index(samples) if kesten < _LARGEST_IN_SAMPLES else Measured(np.nan, np.nan)
+        rows.append((*moment, *index, kesten))
         claims += _exponent_claims(batch, moment, index)
         if batch in (4, 10):
             claims += _bulk_claims(batch, samples)
-    claims.append(_exact_noise(size, jax.random.fold_in(key, len(FIGURE_2_BATCHES))))
+    claims += _other_rates(size, jax.random.fold_in(key, len(FIGURE_2_BATCHES)))
+    claims.append(_exact_noise(size, jax.random.fold_in(key, len(FIGURE_2_BATCHES) + 1)))
     names = ("measured", "measured_stderr", "tail_index", "tail_index_stderr", "kesten")
     return Findings(claims, xarray.Dataset(
         {name: ("batch_size", list(column)) for name, column in zip(names, zip(*rows, strict=True), strict=True)},
@@ -92,10 +94,25 @@ def _exponent_claims(batch: int, moment: Measured, index: Measured) -> list[Clai
               note="" if batch == 2 else note),
         Claim(f"tail exponent from the smallest diverging moment; {where}", "Kesten's equation", kesten, *moment,
               resolution=0.02 * kesten),
-        *([from_samples] if batch <= _LARGEST_IN_SAMPLES else []),
+        *([from_samples] if kesten < _LARGEST_IN_SAMPLES else []),
         Claim(f"heavier than in continuous time, 2S/(a rate) + 1; {where}", "Sec. 6.6", 2 * batch + 1, *moment,
               relation=Relation.BELOW),
     ]
+
+
+def _other_rates(size: Size, key: Any) -> list[Claim]:
+    """Measure the exponent at other learning rates, from single steps and where it is low from samples too."""
+    claims = []
+    for place, (rate, batch) in enumerate(_OTHER_RATES):
+        own = jax.random.fold_in(key, place)
+        kesten, where = theory.tail_exponent(rate, batch), f"a * rate = {rate:g}, S = {batch}"
+        claims.append(Claim(f"tail exponent from the smallest diverging moment; {where}", "Kesten's equation", kesten,
+                            *_diverging_moment(rate, batch, size, own), resolution=0.03 * kesten))
+        if kesten < _LARGEST_IN_SAMPLES:
+            index = _index(_samples(rate, batch, size, jax.random.fold_in(own, 1)))
+            claims.append(Claim(f"tail exponent from the largest samples; {where}", "Kesten's equation", kesten, *index,
+                                resolution=0.1 * kesten))
+    return claims
 
 
 def _bulk_claims(batch: int, samples: "xarray.DataArray") -> list[Claim]:
