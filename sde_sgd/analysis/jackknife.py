@@ -12,6 +12,10 @@ class Measured(NamedTuple):
     value: Any
     stderr: Any
 
+    def at(self, *index: int) -> "Measured":
+        """Return one entry."""
+        return Measured(float(self.value[index]), float(self.stderr[index]))
+
 
 def jackknife(statistic: Callable[..., Any], *samples: np.ndarray) -> Measured:
     r"""Return a function of means, and its standard error from leaving each sample out.

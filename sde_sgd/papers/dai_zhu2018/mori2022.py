@@ -11,7 +11,7 @@ from sde_sgd.analysis import Claim, escape_time
 from sde_sgd.papers.dai_zhu2018.measured import Times, slope, times
 from sde_sgd.papers.dai_zhu2018.size import Size
 from sde_sgd.papers.paper import Findings
-from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData
+from sde_sgd.papers.ziyin2021.fresh_data import FreshData
 from sde_sgd.processes import SGD
 from sde_sgd.run import first_passage
 
@@ -58,7 +58,7 @@ def sde_times(diffusion: Any) -> np.ndarray:
 def _measure(size: Size, key: Any) -> Times:
     data, found = FreshData((1.0,), label_noise=1.0), []
     for place, (level, longest) in enumerate(zip(LEVELS, sde_times(_decoupled), strict=True)):
-        exits = first_passage(data.problem(), SGD(_RATE, FreshBatch(_BATCH, data)), region=_Above(float(level)),
+        exits = first_passage(data.problem(), SGD(_RATE, data.batch(_BATCH)), region=_Above(float(level)),
                               num_lanes=size.num_power_exits, max_steps=int(500 * longest / _RATE),
                               key=jax.random.fold_in(key, place), progress=False)
         found.append(escape_time(exits))

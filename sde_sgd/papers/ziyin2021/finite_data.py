@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from sde_sgd.analysis import Measured
 from sde_sgd.noise import WithReplacement
-from sde_sgd.papers.ziyin2021.fresh_data import Measured
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.problems import Problem, least_squares
 from sde_sgd.processes import SGD

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from sde_sgd import theory
-from sde_sgd.analysis import Claim, Relation
+from sde_sgd.analysis import Claim, Measured, Relation
 from sde_sgd.papers.paper import Findings
-from sde_sgd.papers.ziyin2021.fresh_data import FreshData, Measured, stationary
+from sde_sgd.papers.ziyin2021.fresh_data import FreshData, stationary
 from sde_sgd.papers.ziyin2021.recursion import Recursion, measured_recursion
 from sde_sgd.papers.ziyin2021.size import Size
 

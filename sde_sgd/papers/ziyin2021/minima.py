@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Array
 
 from sde_sgd import theory
-from sde_sgd.analysis import Claim
+from sde_sgd.analysis import Claim, Measured
 from sde_sgd.curvature import noise_covariance
 from sde_sgd.noise import WithReplacement
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.ziyin2021.finite_data import excess_loss, regression, seed_of, stderr_of
-from sde_sgd.papers.ziyin2021.fresh_data import Measured
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.problems import Problem, quadratic
 from sde_sgd.processes import SGD

@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sde_sgd._core.random import Draws
-from sde_sgd.analysis import jackknife
-from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
+from sde_sgd.analysis import Measured, jackknife
+from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.problems import Problem
 from sde_sgd.processes.base import AbstractProcess
@@ -152,7 +152,7 @@ def _params(problem: Problem, params: Array) -> Array:
 
 def gradient_draws(data: FreshData, batch_size: int, starts: np.ndarray, size: Size, key: Array) -> np.ndarray:
     """Return minibatch gradients at every start, in blocks of independent draws: (blocks, draws, starts, d)."""
-    found = simulate(data.problem(), GradientDraws(FreshBatch(batch_size, data), starts), num_seeds=size.num_lanes,
+    found = simulate(data.problem(), GradientDraws(data.batch(batch_size), starts), num_seeds=size.num_lanes,
                      num_steps=size.num_draws // size.num_lanes, record_every=1, record={"gradient": _params}, key=key,
                      progress=False)
     drawn = found.gradient.isel(step=slice(1, None)).values.astype(np.float64)

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from sde_sgd import theory
-from sde_sgd.analysis import Claim, Relation
+from sde_sgd.analysis import Claim, Measured, Relation
 from sde_sgd.papers.paper import Findings
-from sde_sgd.papers.ziyin2021.fresh_data import FreshData, Measured, stationary
+from sde_sgd.papers.ziyin2021.fresh_data import FreshData, stationary
 from sde_sgd.papers.ziyin2021.recursion import FixedPoint, Recursion, measured_recursion
 from sde_sgd.papers.ziyin2021.size import Size
 
@@ -49,7 +49,9 @@ def weight_decay(size: Size, key: Any) -> Findings:
     where = f"rate {rate:g}, decay {decay:g}, S = {batch}"
     claims = [
         *(Claim(f"noise, entry ({i + 1}, {j + 1}); {where}", "Proposition 3, eq. 10", exact.noise_covariance[i, j],
-                *found["noise"].at(i, j)) for i, j in ((0, 0), (0, 1), (1, 1))),
+                *found["noise"].at(i, j), resolution=0.01 * np.sqrt(exact.noise_covariance[i, i] *
+                                                                    exact.noise_covariance[j, j]))
+          for i, j in ((0, 0), (0, 1), (1, 1))),
         Claim(f"test loss; {where}", "Theorem 4, eq. 11", exact.test_loss, *found["test_loss"]),
         *(Claim(f"fluctuation, entry ({i + 1}, {i + 1}); {where}", "Theorem 4, eq. 12", exact.covariance[i, i],
                 *found["fluctuation"].at(i, i)) for i in range(2)),

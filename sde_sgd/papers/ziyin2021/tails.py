@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from sde_sgd import theory
-from sde_sgd.analysis import Claim, Relation, jackknife, tail_index
+from sde_sgd.analysis import Claim, Measured, Relation, jackknife, tail_index
 from sde_sgd.papers.paper import Findings
-from sde_sgd.papers.ziyin2021.fresh_data import FreshBatch, FreshData, Measured
+from sde_sgd.papers.ziyin2021.fresh_data import FreshData
 from sde_sgd.papers.ziyin2021.recursion import BLOCKS, curvature_draws
 from sde_sgd.papers.ziyin2021.size import Size
 from sde_sgd.processes import SGD
@@ -32,7 +32,7 @@ def _distance(problem: Any, params: Any) -> Any:
 def _samples(rate: float, batch: int, size: Size, key: Any) -> "xarray.DataArray":
     """Return independent samples of the stationary law at a = 1: one of every lane, over ``seed``."""
     data = FreshData((1.0,), label_noise=1.0)
-    found = simulate(data.problem(), SGD(rate, FreshBatch(batch, data)), num_seeds=size.num_tail, num_steps=_BURN_IN,
+    found = simulate(data.problem(), SGD(rate, data.batch(batch)), num_seeds=size.num_tail, num_steps=_BURN_IN,
                      record={"distance": _distance}, key=key, progress=False)
     return found.distance.isel(step=-1)
 
