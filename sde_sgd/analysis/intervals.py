@@ -47,7 +47,7 @@ def confidence_interval(dataset: "xarray.Dataset", name: str, *, confidence: flo
     >>> import jax
     >>> well = ss.problems.potential(lambda w: w**2 / 2, start=0.0)
     >>> ds = ss.simulate(well, ss.Langevin(0.1, temperature=1.0), num_seeds=64, num_steps=200,
-    ...                  record={"w": ss.Moments(lambda problem, w: w, every=5, burn_in=50)}, key=jax.random.key(0))
+    ...                  record={"w": ss.Moments(lambda problem, w: w, every=5, burn_in=50)}, key=jax.random.key(1))
     >>> found = ss.analysis.confidence_interval(ds, "w_variance")
     >>> bool(found.w_variance_lower < 1 / (1 - 0.1 / 2) < found.w_variance_upper)
     True
