@@ -83,6 +83,8 @@ def _add_reproduce(commands: Any) -> argparse.ArgumentParser:
         "verdict, write PAPER.nc and PAPER.png.",
     )
     reproduce.add_argument("paper", metavar="PAPER", help=f"one of {', '.join(papers.names())}")
+    reproduce.add_argument("--data", type=pathlib.Path, help="images for the papers that can use some: an .npz file "
+                           "with x_train, y_train, x_test and y_test (none: the digits of scikit-learn alone)")
     reproduce.set_defaults(run=_reproduce)
     return reproduce
 
@@ -131,8 +133,11 @@ def _reproduce(options: argparse.Namespace) -> int:
     from sde_sgd.papers.reproduce import reproduce
 
     paper = papers.load(options.paper)
+    size = paper.quick if options.quick else paper.full
+    if options.data is not None:
+        size = papers.with_data(paper, size, options.data)
     _set_machine_up()
-    reproduce(paper, paper.quick if options.quick else paper.full, options.out, seed=options.seed)
+    reproduce(paper, size, options.out, seed=options.seed)
     return 0
 
 

@@ -1,5 +1,6 @@
 """Keskar's sharpness: the largest relative rise of the loss in a small box, by a bounded quasi-Newton method."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -174,10 +175,21 @@ def _box(problem: Problem, params: PyTree, epsilon: float, subspace_dim: int | N
         return _Box(problem, params, None, region.half_widths(flat))
     checks.typed_key(key)
     checks.integer("subspace_dim", subspace_dim, 1, flat.size)
+    embedding, coordinates = _subspace(key, flat, subspace_dim)
+    return _Box(problem, params, embedding, region.half_widths(coordinates))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _subspace(key: Array, flat: Array, dim: int) -> tuple[Array, Array]:
+    """Return standard normal columns A and the coordinates A^+ w of the params."""
     words = lane_key(key, jnp.uint32(0), purpose=RECORD)  # pyright: ignore[reportArgumentType]
-    columns = [Draws(words, jnp.uint32(number)).normals(flat.size, dtype=flat.dtype) for number in range(subspace_dim)]
-    embedding = jnp.stack(columns, axis=1)
-    return _Box(problem, params, embedding, region.half_widths(jnp.linalg.lstsq(embedding, flat)[0]))
+
+    def column(number: Array) -> Array:
+        return Draws(words, number).normals(flat.size, dtype=flat.dtype)
+
+    embedding = jax.lax.map(column, jnp.arange(dim, dtype=jnp.uint32)).T
+    basis, triangle = jnp.linalg.qr(embedding)
+    return embedding, jax.scipy.linalg.solve_triangular(triangle, basis.T @ flat)
 
 
 @jax.jit

@@ -3,17 +3,18 @@
 import importlib
 
 from sde_sgd._core import checks
-from sde_sgd.papers.paper import Findings, Paper
+from sde_sgd.papers.paper import Findings, Paper, with_data
 
 # Name on the command line -> module, imported when it is asked for. The module holds its `Paper` as PAPER.
 _MODULES = {
     "balance": "sde_sgd.papers.balance",
     "dai-zhu2018": "sde_sgd.papers.dai_zhu2018",
+    "keskar2016": "sde_sgd.papers.keskar2016",
     "stability": "sde_sgd.papers.stability",
     "ziyin2021": "sde_sgd.papers.ziyin2021",
 }
 
-__all__ = ["Findings", "Paper", "load", "names"]
+__all__ = ["Findings", "Paper", "load", "names", "with_data"]
 
 
 def names() -> tuple[str, ...]:

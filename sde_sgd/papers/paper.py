@@ -1,6 +1,7 @@
 """What a paper's reproduction is: named experiments that find claims and data, and one figure of the data."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,3 +42,29 @@ class Paper:
     figure: "Callable[[Mapping[str, xarray.Dataset]], matplotlib.figure.Figure]"
     full: Any
     quick: Any
+
+
+def with_data(paper: Paper, size: Any, path: pathlib.Path) -> Any:
+    """Return the size with a file of images to use; raise if the paper uses none or the file cannot be read.
+
+    Parameters
+    ----------
+    paper
+        The paper.
+    size
+        One of its sizes.
+    path
+        An archive as `problems.load_npz` takes it.
+
+    Raises
+    ------
+    ValueError, TypeError, FileNotFoundError
+        If the paper takes no images, or the file is none of such an archive.
+    """
+    from sde_sgd.problems import load_npz
+
+    if not any(field.name == "data" for field in dataclasses.fields(size)):
+        raise ValueError(f"{paper.name} uses no images. Leave out --data.")
+    for split in ("train", "test"):
+        load_npz(path, split, 1)
+    return dataclasses.replace(size, data=str(path))

@@ -1,0 +1,56 @@
+"""Small against large batches on two networks: tables 2 to 4, figures 3 and 7, distances, the shape of the minimum."""
+
+from typing import TYPE_CHECKING, Any
+
+from sde_sgd.analysis import Claim, Relation
+from sde_sgd.papers.keskar2016 import sharpness
+from sde_sgd.papers.keskar2016.batches import LARGE, LOOKS, SMALL, pair
+from sde_sgd.papers.keskar2016.networks import NETWORKS, digit_images, setting
+from sde_sgd.papers.keskar2016.paired import difference, ratio
+from sde_sgd.papers.keskar2016.paths import along_paths
+from sde_sgd.papers.keskar2016.size import Size
+from sde_sgd.papers.paper import Findings
+
+if TYPE_CHECKING:
+    import xarray
+
+# What the paper finds: SB - LB in points of test accuracy.
+_GAPS = {"F1": 0.22, "C1": 2.78}
+
+
+def small_and_large(size: Size, key: Any) -> Findings:
+    """Compare the two batch sizes by everything that the paper compares them by."""
+    import xarray
+
+    claims, rows = [], []
+    images = digit_images()
+    for name in size.networks:
+        case = setting(NETWORKS[name], images)
+        for optimiser in LOOKS:
+            found = pair(case, optimiser, (SMALL, LARGE), size.num_seeds, key)
+            table = sharpness.table(found, size.num_tables, key)
+            claims += comparison(f"{name}, {optimiser}", name, found.measures)
+            claims += sharpness.claims(f"{name}, {optimiser}", name, table, found.measures)
+            data = xarray.merge([found.measures, table], join="outer")
+            if optimiser == "SGD":
+                more, paths = along_paths(name, found, size.num_tables)
+                claims += more
+                claims += sharpness.spectrum_claims(name, found, size.num_tables)
+                data = data.merge(paths)
+            rows.append(data.expand_dims(case=[f"{name}, {optimiser}"]))
+    return Findings(claims, xarray.concat(rows, "case", join="outer"))
+
+
+def comparison(label: str, name: str, measures: "xarray.Dataset") -> list[Claim]:
+    """Return the claims about accuracy, curvature and distance."""
+    small, large = (measures.isel(batch_size=place) for place in (0, 1))
+    return [
+        ratio(f"{label}: control, training loss SB / LB, to 20 %", "equal loss", small.train_loss, large.train_loss,
+              relation=Relation.WITHIN, tolerance=0.2),
+        difference(f"{label}: test accuracy SB - LB in points (paper: {_GAPS[name]:g})", "Table 2",
+                   100 * small.test_accuracy, 100 * large.test_accuracy),
+        ratio(f"{label}: largest eigenvalue LB / SB", "Sec. 2.2.2", large.top_eigenvalue, small.top_eigenvalue),
+        ratio(f"{label}: trace of the Hessian LB / SB", "Sec. 2.2.2", large.trace, small.trace),
+        ratio(f"{label}: distance from the start SB / LB", "Sec. 2.2", small.distance, large.distance),
+        ratio(f"{label}: the same is 3 to 10", "Sec. 2.2", small.distance, large.distance, theory=3.0),
+    ]
