@@ -91,7 +91,7 @@ def test_claims_of_pairs():
     assert claim.measured == pytest.approx(8) and claim.verdict is Verdict.CONFIRMED
     assert claim.standard_error == pytest.approx(8 * np.std([0.1, -0.1, 0.2, -0.2, 0], ddof=1) / 5**0.5)
     assert ratio("s", "t", lower, 8 * lower).verdict is Verdict.REFUTED
-    missing = difference("s", "t", lower + [3, 3.1, np.nan, 2.9, 3], lower)
+    missing = difference("s", "t", lower + np.array([3, 3.1, np.nan, 2.9, 3]), lower)
     assert missing.statement == "s; 4 of 5 seeds" and missing.degrees_of_freedom == 3
     assert difference("s", "t", [np.nan, np.nan, 1], [1, 1, 0]).verdict is Verdict.NOT_SHOWN
     equal = {"relation": Relation.WITHIN, "tolerance": 0.5}

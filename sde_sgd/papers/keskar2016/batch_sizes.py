@@ -6,10 +6,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from sde_sgd.analysis import Claim, Relation
+from sde_sgd.analysis import Claim, Relation, tuned
 from sde_sgd.noise import EpochShuffle
 from sde_sgd.papers.keskar2016.batches import LARGE, RATE, SMALL
-from sde_sgd.papers.keskar2016.measures import measured
+from sde_sgd.papers.keskar2016.measures import measured, stacked
 from sde_sgd.papers.keskar2016.networks import NETWORKS, Setting, digit_images, setting
 from sde_sgd.papers.keskar2016.paired import difference, ratio, trend
 from sde_sgd.papers.keskar2016.size import Size
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _FACTORS = (4, 8)  # times the small batch, at as many times its learning rate
 _LOOK = 0.625  # units of time, learning rate times steps, between two looks at the loss
 _MAX_TIME = 250.0
-_MOST_LOST = 0.1  # of the seeds, for a learning rate that counts
 _FLAT_FROM = 50  # where the sharpness has levelled off, with 500 examples
 
 
@@ -37,8 +36,7 @@ def sweep(size: Size, key: Any) -> Findings:
 
     def cells(settings: "list[tuple[int, float]]", label: str) -> "xarray.Dataset":
         rows = [_cell(case, begin, batch, rate, run_key) for batch, rate in settings]
-        index = xarray.Variable("cell", [f"{label} {number}" for number in range(len(rows))])
-        joined = xarray.concat(rows, index)
+        joined = stacked(rows, "cell", [f"{label} {number}" for number in range(len(rows))])
         return joined.assign(cell_batch_size=("cell", [batch for batch, _ in settings]),
                              cell_learning_rate=("cell", [rate for _, rate in settings]))
 
@@ -109,22 +107,22 @@ def _temperature(by_batch: "xarray.Dataset", same: "xarray.Dataset", factor: int
 
 
 def _tuned(small: "xarray.Dataset", large: "xarray.Dataset") -> list[Claim]:
-    """Return the claims with a learning rate of its own for either batch size, chosen on half of the seeds."""
-    half = small.sizes["seed"] // 2
+    """Return the claims with a learning rate of its own for either batch size, chosen for every seed by the others."""
     chosen, notes = [], []
     for label, rows in (("SB", small), ("LB", large)):
-        usable = rows.sharpness.isnull().mean("seed") <= _MOST_LOST
-        tried = rows.isel(cell=np.flatnonzero(usable.values))
-        best = int(tried.test_accuracy.isel(seed=slice(half)).mean("seed").argmax())
-        rate, rates = tried.cell_learning_rate.values[best], np.sort(tried.cell_learning_rate.values)
-        edge = ", at the edge of those tried" if rate in (rates[0], rates[-1]) else ""
-        notes.append(f"{label} {rate:g}{edge}")
-        chosen.append(tried.isel(cell=best, seed=slice(half, None)))
-    one, other = chosen
-    note = f"learning rates chosen on the first half of the seeds: {', '.join(notes)}."
+        names = ("test_accuracy", "sharpness")
+        by_rate = rows[list(names)].swap_dims(cell="learning_rate").assign_coords(
+            learning_rate=("learning_rate", rows.cell_learning_rate.values)).sortby("learning_rate")
+        lost = by_rate.sharpness.isnull().any("seed")
+        criterion = (-by_rate.test_accuracy).where(~lost)
+        chosen.append(tuned(criterion, *(by_rate[name] for name in names)))
+        best, rates = int(np.nanargmin(criterion.mean("seed", skipna=False))), by_rate.learning_rate.values
+        notes.append(f"{label} {rates[best]:g} of {rates[0]:g} to {rates[-1]:g}")
+    (accuracy, sharp), (other_accuracy, other_sharp) = chosen
+    note = f"learning rates, chosen for every seed by the others, mostly {' and '.join(notes)}."
     return [
         difference("F1, either at its best learning rate: test accuracy SB - LB in points", "Table 2, tuned",
-                   100 * one.test_accuracy, 100 * other.test_accuracy, note=note),
-        ratio("F1, either at its best learning rate: sharpness LB / SB", "Table 3, tuned", other.sharpness,
-              one.sharpness),
+                   100 * accuracy.values, 100 * other_accuracy.values, note=note),
+        ratio("F1, either at its best learning rate: sharpness LB / SB", "Table 3, tuned", other_sharp.values,
+              sharp.values),
     ]

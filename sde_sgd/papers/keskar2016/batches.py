@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from sde_sgd.noise import EpochShuffle
-from sde_sgd.papers.keskar2016.measures import measured
+from sde_sgd.papers.keskar2016.measures import measured, stacked
 from sde_sgd.papers.keskar2016.networks import Setting
 from sde_sgd.papers.keskar2016.training import Runs, starts, to_target
 from sde_sgd.processes import SGD, from_optax
@@ -47,13 +47,11 @@ def trained(case: Setting, optimiser: str, batch_size: int, begin: PyTree, key: 
 
 def pair(case: Setting, optimiser: str, batches: tuple[int, int], num_seeds: int, key: Array) -> Pair:
     """Train with two batch sizes and measure."""
-    import xarray
-
     start_key, run_key = jax.random.split(key)
     begin = starts(case.train, num_seeds, start_key)
-    runs = [trained(case, optimiser, batch, begin, run_key) for batch in batches]
-    rows = [measured(case, run.params, begin, run.reached) for run in runs]
-    return Pair(case, *runs, xarray.concat(rows, xarray.Variable("batch_size", list(batches))))
+    small, large = (trained(case, optimiser, batch, begin, run_key) for batch in batches)
+    rows = [measured(case, run.params, begin, run.reached) for run in (small, large)]
+    return Pair(case, small, large, stacked(rows, "batch_size", batches))
 
 
 def first(runs: Runs, number: int) -> PyTree:

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.papers.keskar2016.batches import LARGE, SMALL, process
-from sde_sgd.papers.keskar2016.measures import measured
+from sde_sgd.papers.keskar2016.measures import measured, stacked
 from sde_sgd.papers.keskar2016.networks import LABEL_NOISE, NETWORKS, Setting, digit_images, setting
 from sde_sgd.papers.keskar2016.paired import difference, ratio
 from sde_sgd.papers.keskar2016.size import Size
@@ -25,19 +25,15 @@ _NO_FALL = 1.0  # points of accuracy lost since the best, that do not matter
 
 def course(size: Size, key: Any) -> Findings:
     """Stop small and large batches at the same levels of the loss; large ones also on clean labels."""
-    import xarray
-
     noisy, clean = (setting(NETWORKS["F1"], digit_images(share)) for share in (LABEL_NOISE, 0.0))
     start_key, run_key = jax.random.split(key)
     cases = {"SB": (noisy, SMALL), "LB": (noisy, LARGE), "LB, clean labels": (clean, LARGE)}
     rows = [_levels(case, batch, size.num_seeds, start_key, run_key) for case, batch in cases.values()]
-    data = xarray.concat(rows, xarray.Variable("case", list(cases)))
+    data = stacked(rows, "case", list(cases))
     return Findings([*_sharpness(data), *_over_fitting(data)], data)
 
 
 def _levels(case: Setting, batch_size: int, num_seeds: int, start_key: Array, run_key: Array) -> "xarray.Dataset":
-    import xarray
-
     begin = starts(case.train, num_seeds, start_key)
     now, reached, rows = begin, np.ones(num_seeds, bool), []
     for place, level in enumerate(_LEVELS):
@@ -45,7 +41,7 @@ def _levels(case: Setting, batch_size: int, num_seeds: int, start_key: Array, ru
                         key=jax.random.fold_in(run_key, place), target=level)
         now, reached = run.params, reached & run.reached
         rows.append(measured(case, now, begin, reached))
-    return xarray.concat(rows, xarray.Variable("level", list(_LEVELS)))
+    return stacked(rows, "level", _LEVELS)
 
 
 def _sharpness(data: "xarray.Dataset") -> list[Claim]:
@@ -66,7 +62,7 @@ def _over_fitting(data: "xarray.Dataset") -> list[Claim]:
     claims = []
     for name, label in (("LB, clean labels", "clean labels"), ("LB", f"{100 * LABEL_NOISE:g} % of labels drawn anew")):
         accuracy = 100 * data.test_accuracy.sel(case=name)
-        best = int(accuracy.mean("seed").argmax("level"))
+        best = int(np.argmax(accuracy.mean("seed").values))
         note = "" if name != "LB" else (
             "with label noise the gap between the batch sizes is in part one of labels learnt by heart, which early "
             "stopping would avoid; the paper's labels are clean.")

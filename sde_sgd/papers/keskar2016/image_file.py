@@ -4,8 +4,8 @@ from typing import Any
 
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.papers.keskar2016.batches import pair
+from sde_sgd.papers.keskar2016.measures import stacked
 from sde_sgd.papers.keskar2016.networks import NETWORKS, file_images, setting
-from sde_sgd.papers.keskar2016.paired import ratio
 from sde_sgd.papers.keskar2016.size import Size
 from sde_sgd.papers.keskar2016.tables import comparison
 from sde_sgd.papers.paper import Findings
@@ -28,7 +28,5 @@ def image_file(size: Size, key: Any) -> Findings:
     for name, network in NETWORKS.items():
         found = pair(setting(network, images), "SGD", (small, large), size.num_seeds, key)
         claims += comparison(f"{name}, SGD, image file, B = {small} and {large}", name, found.measures)
-        one, other = (found.measures.isel(batch_size=place).sharpness for place in (0, 1))
-        claims.append(ratio(f"{name}, SGD, image file: sharpness LB / SB", "Table 3", other, one))
-        rows.append(found.measures.expand_dims(network=[name]))
-    return Findings(claims, xarray.concat(rows, "network"))
+        rows.append(found.measures)
+    return Findings(claims, stacked(rows, "network", list(NETWORKS)))

@@ -1,7 +1,7 @@
 """What is measured of every network once it has been trained."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -25,7 +25,7 @@ _EIGENVALUE_STEPS, _PROBES = 16, 8
 
 
 def each(function: Callable[[Any, PyTree], Any], task: Any, params: PyTree) -> Any:
-    """Return ``function(task, params)`` for every seed, as NumPy arrays with a leading axis; devices share the seeds."""
+    """Return ``function(task, params)`` for every seed, as arrays with a leading axis; devices share the seeds."""
     mesh = lane_mesh()
     num_seeds = len(jax.tree.leaves(params)[0])
     share = -(-num_seeds // mesh.size)
@@ -40,6 +40,14 @@ def _each(function: Callable, task: Any, params: PyTree, mesh: Any) -> Any:
         return jax.lax.map(lambda one: function(task, one), params)
 
     return shard(device, mesh, (False, True))(task, params)
+
+
+def stacked(rows: "Sequence[xarray.Dataset]", dim: str, values: Sequence[Any]) -> "xarray.Dataset":
+    """Return datasets along a new dim with these coordinates."""
+    import xarray
+
+    together: Any = xarray.concat(list(rows), xarray.Variable(dim, list(values)), join="outer")
+    return together
 
 
 def measured(setting: Setting, params: PyTree, start: PyTree, reached: np.ndarray) -> "xarray.Dataset":

@@ -1,4 +1,4 @@
-"""Figures 3 and 7: loss and accuracy on the straight line and on the arc through a small- and a large-batch solution."""
+"""Figures 3 and 7: loss and accuracy on a line and on an arc through a small- and a large-batch solution."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ import numpy as np
 from sde_sgd.analysis import Claim
 from sde_sgd.curvature import curved_path, interpolate, linear_path
 from sde_sgd.papers.keskar2016.batches import Pair, both_reached, member
+from sde_sgd.papers.keskar2016.measures import stacked
 from sde_sgd.papers.keskar2016.paired import ratio
 from sde_sgd.problems import Problem, accuracy
 
@@ -34,13 +35,13 @@ def along_paths(name: str, found: Pair, num_seeds: int) -> "tuple[list[Claim], x
                                    for name, values in zip(quantities, curves, strict=True)},
                                   {"data": list(problems), "position": POSITIONS})
         else:
-            each = xarray.concat([interpolate(problems, *(member(run.params, int(seed))
+            each = stacked([interpolate(problems, *(member(run.params, int(seed))
                                                           for run in (found.small, found.large)),
                                               POSITIONS, path=path, quantities=quantities)
-                                  for seed in seeds], "seed")
+                                  for seed in seeds], "seed", seeds.tolist())
         claims += _claims(name, kind, each.loss.sel(data="train"))
-        rows.append(each.mean("seed").rename({one: f"path_{one}" for one in quantities}).expand_dims(path=[kind]))
-    return claims, xarray.concat(rows, "path")
+        rows.append(each.mean("seed").rename({one: f"path_{one}" for one in quantities}))
+    return claims, stacked(rows, "path", list(PATHS))
 
 
 def _claims(name: str, kind: str, loss: "xarray.DataArray") -> list[Claim]:
@@ -49,5 +50,5 @@ def _claims(name: str, kind: str, loss: "xarray.DataArray") -> list[Claim]:
         small, large = (loss.sel(position=outside, method="nearest") - loss.sel(position=end)
                         for outside, end in ((-distance, 0), (1 + distance, 1)))
         claims.append(ratio(f"{name}, SGD: rise of the training loss {distance:g} beyond LB / beyond SB, {kind}",
-                            _SOURCES[kind], large, small))
+                            _SOURCES[kind], large.values, small.values))
     return claims

@@ -13,7 +13,7 @@ from sde_sgd.noise import Augmented, EpochShuffle, composed, rotations, shifts
 from sde_sgd.papers.keskar2016.adversarial import AdversarialLoss, adversarial
 from sde_sgd.papers.keskar2016.batches import LARGE, RATE, SMALL, process
 from sde_sgd.papers.keskar2016.conservative import Conservative
-from sde_sgd.papers.keskar2016.measures import measured
+from sde_sgd.papers.keskar2016.measures import measured, stacked
 from sde_sgd.papers.keskar2016.networks import NETWORKS, digit_images, setting
 from sde_sgd.papers.keskar2016.paired import difference, ratio
 from sde_sgd.papers.keskar2016.sharpness_aware import SharpnessAware
@@ -56,13 +56,11 @@ class _CleanLossBelow(eqx.Module):
 
 def remedies(size: Size, key: Any) -> Findings:
     """Train large batches with each remedy to the same loss on the training set as it is, and compare."""
-    import xarray
-
     case = setting(NETWORKS["F1"], digit_images())
     start_key, run_key = jax.random.split(key)
     begin = starts(case.train, size.num_seeds, start_key)
     noise = EpochShuffle(LARGE)
-    moved = Augmented(noise, composed(rotations(_DEGREES), shifts(_SHIFT)))
+    moved = Augmented(noise=noise, transform=composed(rotations(_DEGREES), shifts(_SHIFT)))
     hard = adversarial(case.train, _EPSILON)
     trials: dict[str, tuple[Problem, Any, Any]] = {
         "SB": (case.train, process("SGD", SMALL), None),
@@ -81,7 +79,7 @@ def remedies(size: Size, key: Any) -> Findings:
                         max_steps=_SMALL_MAX_STEPS if name == "SB" else _MAX_STEPS)
         # With augmentation noisy labels are not learnt by heart: measured where it has come to.
         rows.append(measured(case, run.params, begin, np.ones_like(run.reached)).assign(reached=("seed", run.reached)))
-    data = xarray.concat(rows, xarray.Variable("remedy", list(trials)))
+    data = stacked(rows, "remedy", list(trials))
     return Findings(_claims(data), data)
 
 

@@ -46,16 +46,16 @@ def table(found: Pair, num_seeds: int, key: Array) -> "xarray.Dataset":
     return xarray.Dataset({"converged": (dims, values[0]), "published": (dims, values[1])}, coords)
 
 
-def claims(label: str, name: str, values: "xarray.Dataset", measures: "xarray.Dataset") -> list[Claim]:
+def claims(name: str, values: "xarray.Dataset", measures: "xarray.Dataset") -> list[Claim]:
     """Return the claims of tables 3 and 4, and two about how the maximum is found."""
-    found = []
+    found, label = [], f"{name}, SGD"
     small, large = (values.isel(batch_size=place) for place in (0, 1))
     for space, source in _TABLES.items():
         for place, epsilon in enumerate(EPSILONS):
             where = {"space": space, "epsilon": epsilon}
             of_paper = _PUBLISHED[name][space][place]
-            found.append(ratio(f"{label}: sharpness LB / SB, {space}, {epsilon:g} (paper: {of_paper:.0f})", source,
-                               large.converged.sel(where), small.converged.sel(where)))
+            found.append(ratio(f"{label}, L-BFGS-B: sharpness LB / SB, {space}, {epsilon:g} (paper: {of_paper:.0f})",
+                               source, large.converged.sel(where), small.converged.sel(where)))
     where = {"space": "full", "epsilon": EPSILONS[0]}
     found.append(ratio(f"{label}: the same by ten unscaled iterations, full, 0.001", "Table 3, as published",
                        large.published.sel(where), small.published.sel(where)))

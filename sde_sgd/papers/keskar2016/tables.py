@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.papers.keskar2016 import sharpness
 from sde_sgd.papers.keskar2016.batches import LARGE, LOOKS, SMALL, pair
+from sde_sgd.papers.keskar2016.measures import EPSILON, stacked
 from sde_sgd.papers.keskar2016.networks import NETWORKS, digit_images, setting
 from sde_sgd.papers.keskar2016.paired import difference, ratio
 from sde_sgd.papers.keskar2016.paths import along_paths
@@ -22,23 +23,24 @@ def small_and_large(size: Size, key: Any) -> Findings:
     """Compare the two batch sizes by everything that the paper compares them by."""
     import xarray
 
-    claims, rows = [], []
+    claims, rows, labels = [], [], []
     images = digit_images()
     for name in size.networks:
         case = setting(NETWORKS[name], images)
         for optimiser in LOOKS:
+            label = f"{name}, {optimiser}"
             found = pair(case, optimiser, (SMALL, LARGE), size.num_seeds, key)
-            table = sharpness.table(found, size.num_tables, key)
-            claims += comparison(f"{name}, {optimiser}", name, found.measures)
-            claims += sharpness.claims(f"{name}, {optimiser}", name, table, found.measures)
-            data = xarray.merge([found.measures, table], join="outer")
+            data = found.measures
+            claims += comparison(label, name, data)
             if optimiser == "SGD":
+                table = sharpness.table(found, size.num_tables, key)
                 more, paths = along_paths(name, found, size.num_tables)
-                claims += more
-                claims += sharpness.spectrum_claims(name, found, size.num_tables)
-                data = data.merge(paths)
-            rows.append(data.expand_dims(case=[f"{name}, {optimiser}"]))
-    return Findings(claims, xarray.concat(rows, "case", join="outer"))
+                claims += [*sharpness.claims(name, table, data), *more,
+                           *sharpness.spectrum_claims(name, found, size.num_tables)]
+                data = xarray.merge([data, table, paths], join="outer")
+            rows.append(data)
+            labels.append(label)
+    return Findings(claims, stacked(rows, "case", labels))
 
 
 def comparison(label: str, name: str, measures: "xarray.Dataset") -> list[Claim]:
@@ -49,6 +51,7 @@ def comparison(label: str, name: str, measures: "xarray.Dataset") -> list[Claim]
               relation=Relation.WITHIN, tolerance=0.2),
         difference(f"{label}: test accuracy SB - LB in points (paper: {_GAPS[name]:g})", "Table 2",
                    100 * small.test_accuracy, 100 * large.test_accuracy),
+        ratio(f"{label}: sharpness LB / SB, full, {EPSILON:g}", "Table 3", large.sharpness, small.sharpness),
         ratio(f"{label}: largest eigenvalue LB / SB", "Sec. 2.2.2", large.top_eigenvalue, small.top_eigenvalue),
         ratio(f"{label}: trace of the Hessian LB / SB", "Sec. 2.2.2", large.trace, small.trace),
         ratio(f"{label}: distance from the start SB / LB", "Sec. 2.2", small.distance, large.distance),

@@ -12,9 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from sde_sgd.papers.keskar2016.measures import each
 from sde_sgd.problems import Problem, loss_below
 from sde_sgd.processes.base import AbstractProcess
-from sde_sgd.run import first_passage, simulate
+from sde_sgd.run import first_passage
 
 TARGET = 0.02  # training loss, cross entropy, at which runs are compared
+_NEVER = -1.0  # no loss is below
 
 
 class Runs(NamedTuple):
@@ -57,10 +58,7 @@ def to_target(
 
 def for_steps(problem: Problem, process: AbstractProcess, params: PyTree, num_steps: int, key: Array) -> PyTree:
     """Return the params of every seed after so many steps."""
-    num_seeds = len(jax.tree.leaves(params)[0])
-    found = simulate(problem, process, num_seeds=num_seeds, num_steps=num_steps, params=params, record={"flat": _flat},
-                     key=key, progress=False)
-    return _unflat(problem, found.flat.isel(step=-1).values)
+    return to_target(problem, process, params, look_every=num_steps, max_steps=num_steps, key=key, target=_NEVER).params
 
 
 def _inside(task: tuple[Problem, Any], params: PyTree) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.papers.keskar2016.batches import LARGE, SMALL, process, trained
-from sde_sgd.papers.keskar2016.measures import measured
+from sde_sgd.papers.keskar2016.measures import measured, stacked
 from sde_sgd.papers.keskar2016.networks import NETWORKS, NUM_TRAIN, digit_images, setting
 from sde_sgd.papers.keskar2016.paired import difference, trend
 from sde_sgd.papers.keskar2016.size import Size
@@ -19,8 +19,6 @@ _NO_GAIN = 1.0  # points of accuracy that do not matter
 
 def warm_start(size: Size, key: Any) -> Findings:
     """Train some epochs with small batches, then to the target with large ones, and compare at equal loss."""
-    import xarray
-
     case = setting(NETWORKS["F1"], digit_images())
     start_key, small_key, large_key = jax.random.split(key, 3)
     begin = starts(case.train, size.num_seeds, start_key)
@@ -32,7 +30,7 @@ def warm_start(size: Size, key: Any) -> Findings:
             done = epochs
         run = trained(case, "SGD", LARGE, now, large_key)
         rows.append(measured(case, run.params, begin, run.reached))
-    data = xarray.concat(rows, xarray.Variable("warm_epochs", list(size.warm_epochs)))
+    data = stacked(rows, "warm_epochs", size.warm_epochs)
     return Findings(_claims(size.warm_epochs, data), data)
 
 
