@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (_add_compare, _add_escape, _add_reproduce):
         command = add(commands)
         command.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"), help="folder for results (out)")
-        command.add_argument("--quick", action="store_true", help="a smaller run, in less than a minute")
+        command.add_argument("--quick", action="store_true", help="a smaller run, in a minute or, for networks, three")
         command.add_argument("--seed", type=int, default=0, help="seed of the run's key (0)")
     return parser
 

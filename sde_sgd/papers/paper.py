@@ -32,7 +32,7 @@ class Paper:
     figure
         ``figure(data)`` draws the data of the experiments, name -> dataset, and returns a figure outside pyplot.
     full, quick
-        The size of a whole run and of one in less than a minute: numbers of lanes and steps, in a dataclass of the
+        The size of a whole run and of one in a minute, or three where networks are trained: numbers of lanes and steps, in a dataclass of the
         paper's own.
     """
 

@@ -60,7 +60,8 @@ def remedies(size: Size, key: Any) -> Findings:
     start_key, run_key = jax.random.split(key)
     begin = starts(case.train, size.num_seeds, start_key)
     noise = EpochShuffle(LARGE)
-    moved = Augmented(noise=noise, transform=composed(rotations(_DEGREES), shifts(_SHIFT)))
+    moves = composed(rotations(_DEGREES), shifts(_SHIFT))
+    moved = Augmented(noise=noise, transform=moves)  # pyright: ignore[reportCallIssue]
     hard = adversarial(case.train, _EPSILON)
     trials: dict[str, tuple[Problem, Any, Any]] = {
         "SB": (case.train, process("SGD", SMALL), None),
