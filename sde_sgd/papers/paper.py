@@ -32,8 +32,8 @@ class Paper:
     figure
         ``figure(data)`` draws the data of the experiments, name -> dataset, and returns a figure outside pyplot.
     full, quick
-        The size of a whole run and of one in a minute, or three where networks are trained: numbers of lanes and steps, in a dataclass of the
-        paper's own.
+        The size of a whole run and of one in a minute, or three where networks are trained: numbers of lanes and
+        steps, in a dataclass of the paper's own.
     """
 
     name: str
