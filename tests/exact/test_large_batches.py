@@ -11,31 +11,17 @@ import sde_sgd as ss
 from sde_sgd.analysis import Relation, Verdict
 from sde_sgd.papers.keskar2016.adversarial import adversarial
 from sde_sgd.papers.keskar2016.conservative import Conservative
-from sde_sgd.papers.keskar2016.convolution import Convolution, pooled
-from sde_sgd.papers.keskar2016.networks import C1, digit_images, setting
+from sde_sgd.papers.keskar2016.networks import C1, digit_images, pooled, setting
 from sde_sgd.papers.keskar2016.paired import difference, ratio, trend
 from sde_sgd.papers.keskar2016.sharpness_aware import SharpnessAware
 
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize(("size", "channels", "stride"), [((8, 8), 1, 1), ((7, 9), 3, 2)])
-def test_convolution_and_pooling_are_those_of_flax(size, channels, stride):
-    images = jax.random.normal(KEY, (2, *size, channels))
-    own, other = Convolution(4, stride), nn.Conv(4, (5, 5), (stride, stride))
-    params = own.init(jax.random.key(1), images)["params"]
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, other.init(KEY, images)["params"])
-
-    def squares(module, params):
-        return jnp.sum(nn.max_pool(module.apply({"params": params}, images), (3, 3), (2, 2), "SAME") ** 2)
-
-    def pooled_squares(params):
-        return jnp.sum(pooled(own.apply({"params": params}, images)) ** 2)
-
-    expected, slope = jax.jit(jax.value_and_grad(lambda params: squares(other, params)))(params)
-    found, own_slope = jax.jit(jax.value_and_grad(pooled_squares))(params)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4), own_slope, slope)
+@pytest.mark.parametrize("size", [(8, 8), (7, 10)])
+def test_pooling_is_that_of_flax(size):
+    images = jax.random.normal(KEY, (2, *size, 3))
+    np.testing.assert_array_equal(pooled(images), nn.max_pool(images, (3, 3), (2, 2), "SAME"))
 
 
 def bowl(curvature):

@@ -49,10 +49,11 @@ def _mean(values: "xarray.DataArray") -> tuple[np.ndarray, np.ndarray]:
     return (scale * values.mean("seed")).values, (2 * scale * values.std("seed", ddof=1) / count**0.5).values
 
 
-def _draw(ax: Any, abscissa: Any, values: "xarray.DataArray", colour: str, label: str = "", **style: Any) -> None:
+def _draw(ax: Any, abscissa: Any, values: "xarray.DataArray", colour: str, label: str = "", marker: str = "o",
+          line: str = "-") -> None:
     mean, width = _mean(values)
-    ax.errorbar(abscissa, mean, width, color=colour, label=label, capsize=2, elinewidth=0.9,
-                **({"marker": "o"} | style))
+    ax.errorbar(abscissa, mean, width, color=colour, label=label, capsize=2, elinewidth=0.9, marker=marker,
+                linestyle=line)
 
 
 def _chosen(sweep: "xarray.Dataset", kind: str) -> "xarray.Dataset":
@@ -66,7 +67,7 @@ def _batch_sizes(ax: Any, sweep: "xarray.Dataset", name: str, label: str) -> Non
     batches = np.concatenate([first.cell_batch_size, same.cell_batch_size])
     values = np.concatenate([first[name].transpose("cell", "seed"), same[name].transpose("cell", "seed")])
     joined = rows[name].transpose("cell", "seed").isel(cell=slice(len(batches))).copy(data=values)
-    _draw(ax, batches, joined, _RED, r"$\eta / B$ kept", marker="s", linestyle="--")
+    _draw(ax, batches, joined, _RED, r"$\eta / B$ kept", marker="s", line="--")
     ax.set_xscale("log", base=2)
     ticks = rows.cell_batch_size.values
     ax.set_xticks(ticks, [str(tick) for tick in ticks])

@@ -1,19 +1,31 @@
 """The networks and the data: F1 and C1 of the paper at an eighth of its widths, digits or images of one's own."""
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from sde_sgd.papers.keskar2016.convolution import Convolution, pooled
-from sde_sgd.problems import Problem, digits, from_flax, load_npz, mlp, standardised, with_data, with_label_noise
+from sde_sgd.problems import (
+    Problem,
+    convolution,
+    digits,
+    from_flax,
+    load_npz,
+    mlp,
+    standardised,
+    with_data,
+    with_label_noise,
+)
 
 NUM_TRAIN, NUM_TEST = 500, 797
 LABEL_NOISE = 0.2  # share of training labels drawn anew
 _COARSE = 16  # images narrower than this keep their resolution in C1
+_WINDOW = 3  # of the pooling
 
 
 class C1(nn.Module):
@@ -33,7 +45,7 @@ class C1(nn.Module):
         hidden: Any = inputs
         stride = 1 if inputs.shape[1] < _COARSE else 2
         for _ in range(2):
-            hidden = pooled(nn.relu(Convolution(self.filters, stride)(hidden)))
+            hidden = pooled(nn.relu(convolution(self.filters, 5, stride=stride)(hidden)))
         hidden = hidden.reshape(hidden.shape[0], -1)
         for width in self.dense:
             hidden = nn.relu(nn.LayerNorm()(nn.Dense(width, kernel_init=nn.initializers.he_normal())(hidden)))
@@ -44,6 +56,19 @@ class C1(nn.Module):
 # normalisation that stands for it sees one example at a time and leaves the network as indifferent to the scale of its
 # weights.
 NETWORKS: dict[str, Any] = {"F1": mlp((64,) * 5, layer_norm=True), "C1": C1()}
+
+
+def pooled(images: Float[Array, "n h w c"]) -> Float[Array, "n rows columns c"]:
+    """Return the largest value in windows of 3 x 3, every second one in both directions, padding "SAME"."""
+    for axis in (1, 2):
+        number = -(-images.shape[axis] // 2)
+        padding = max(2 * (number - 1) + _WINDOW - images.shape[axis], 0)
+        before, after = padding // 2, padding - padding // 2
+        pads = [(before, after) if place == axis else (0, 0) for place in range(4)]
+        padded = jnp.moveaxis(jnp.pad(images, pads, constant_values=-jnp.inf), axis, 0)
+        windows = [padded[i : i + 2 * number - 1 : 2] for i in range(_WINDOW)]
+        images = jnp.moveaxis(functools.reduce(jnp.maximum, windows), 0, axis)
+    return images
 
 
 class Setting(NamedTuple):

@@ -1,7 +1,6 @@
 """Claims about pairs of runs that began alike: differences and ratios over the seeds."""
 
 import math
-from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
@@ -13,48 +12,49 @@ _FEWEST = 3  # pairs from which a standard error is taken
 
 def difference(
     statement: str, source: str, upper: ArrayLike, lower: ArrayLike, *, theory: float = 0.0,
-    relation: Relation = Relation.ABOVE, **options: Any
+    relation: Relation = Relation.ABOVE, tolerance: float = 0.0, note: str = "",
 ) -> Claim:
     """Return the claim about the mean of ``upper - lower``."""
-    return _claim(statement, source, np.asarray(upper) - np.asarray(lower), theory, relation, False, options)
+    return _claim(statement, source, np.asarray(upper) - np.asarray(lower), theory, relation, tolerance, note,
+                  is_log=False)
 
 
 def ratio(
     statement: str, source: str, upper: ArrayLike, lower: ArrayLike, *, theory: float = 1.0,
-    relation: Relation = Relation.ABOVE, **options: Any
+    relation: Relation = Relation.ABOVE, tolerance: float = 0.0, note: str = "",
 ) -> Claim:
     """Return the claim about the geometric mean of ``upper / lower``."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.asarray(upper, np.float64)) - np.log(np.asarray(lower, np.float64))
-    return _claim(statement, source, logs, theory, relation, True, options)
+    return _claim(statement, source, logs, theory, relation, tolerance, note, is_log=True)
 
 
 def trend(
     statement: str, source: str, values: Float[np.ndarray, "seeds levels"], *, relation: Relation = Relation.ABOVE,
-    **options: Any
 ) -> Claim:
     """Return the claim about the rank correlation of values with the order of their levels, within seeds."""
     whole = values[np.isfinite(values).all(axis=1)]
+    statement = _counted(statement, len(whole), len(values))
     if len(whole) < _FEWEST:
-        return Claim(_counted(statement, len(whole), len(values)), source, 0.0, None, relation=relation, **options)
+        return Claim(statement, source, 0.0, None, relation=relation)
     found = trend_test(whole)
-    return Claim(_counted(statement, len(whole), len(values)), source, 0.0, found.correlation, found.stderr,
-                 relation=relation, degrees_of_freedom=len(whole) - 1, **options)
+    return Claim(statement, source, 0.0, found.correlation, found.stderr, relation=relation,
+                 degrees_of_freedom=len(whole) - 1)
 
 
 def _claim(
-    statement: str, source: str, samples: np.ndarray, theory: float, relation: Relation, is_log: bool,
-    options: dict[str, Any],
+    statement: str, source: str, samples: np.ndarray, theory: float, relation: Relation, tolerance: float, note: str,
+    *, is_log: bool,
 ) -> Claim:
     whole = samples[np.isfinite(samples)]
     statement = _counted(statement, len(whole), len(samples))
     if len(whole) < _FEWEST:
-        return Claim(statement, source, theory, None, relation=relation, **options)
+        return Claim(statement, source, theory, None, relation=relation, tolerance=tolerance, note=note)
     mean, stderr = float(whole.mean()), float(whole.std(ddof=1) / len(whole) ** 0.5)
     if is_log:
         mean, stderr = math.exp(mean), math.exp(mean) * stderr
-    return Claim(statement, source, theory, mean, stderr, relation=relation, degrees_of_freedom=len(whole) - 1,
-                 **options)
+    return Claim(statement, source, theory, mean, stderr, relation=relation, tolerance=tolerance,
+                 degrees_of_freedom=len(whole) - 1, note=note)
 
 
 def _counted(statement: str, number: int, of: int) -> str:
