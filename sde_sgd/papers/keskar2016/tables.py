@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.papers.keskar2016 import sharpness
-from sde_sgd.papers.keskar2016.batches import LARGE, LOOKS, SMALL, pair
+from sde_sgd.papers.keskar2016.batches import LARGE, SMALL, pair
 from sde_sgd.papers.keskar2016.measures import EPSILON, stacked
 from sde_sgd.papers.keskar2016.networks import NETWORKS, digit_images, setting
 from sde_sgd.papers.keskar2016.paired import difference, ratio
@@ -27,7 +27,7 @@ def small_and_large(size: Size, key: Any) -> Findings:
     images = digit_images()
     for name in size.networks:
         case = setting(NETWORKS[name], images)
-        for optimiser in LOOKS:
+        for optimiser in size.optimisers:
             label = f"{name}, {optimiser}"
             found = pair(case, optimiser, (SMALL, LARGE), size.num_seeds, key)
             data = found.measures
