@@ -240,7 +240,8 @@ def figure(found: "Mapping[str, xarray.Dataset]") -> "matplotlib.figure.Figure":
             row = growth.sel(scheme=label)
             shares = row.learning_rate / row.theory
             near = (shares > 0.6) & (shares < 1.5)
-            left.plot(shares[near], row.log_growth[near], color=colour, marker=marker, linewidth=0.8, label=label)
+            left.plot(shares[near], row.log_growth[near], color=colour, marker=marker, linewidth=0.8,
+                      label=str(label).replace(" without ", " without\n"))
         left.axvline(1, color="0.6", linewidth=0.6)
         left.set(xlabel="learning rate / threshold in closed form", ylabel="log growth of E|w|\N{SUPERSCRIPT TWO} per "
                  "step, measured")
@@ -257,9 +258,10 @@ def _draw_beyond(ax: Any, runs: "xarray.Dataset") -> None:
     ax.plot(steps, runs.plain_average, color="#0072B2", linestyle=(0, (5, 2)), label="average of all runs")
     ax.plot(steps, steps * runs.exact_growth.item(), color="#D55E00", linestyle=(0, (5, 1.5, 1, 1.5)),
             label="second moment, exact")
+    ax.set_ylim(top=1.7 * steps[-1] * runs.exact_growth.item())  # room for the legend
     ax.set(xlabel="step", ylabel="log |w|\N{SUPERSCRIPT TWO} from the start")
     ax.set_title(f"B = 1 at {_BEYOND:g} of the threshold", loc="left")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper left")
 
 
 PAPER = Paper(
