@@ -42,8 +42,9 @@ def jackknife(statistic: Callable[..., Any], *samples: np.ndarray) -> Measured:
     """
     number = len(samples[0])
     means = [np.mean(sample, axis=0) for sample in samples]
-    without = [(number * mean - sample) / (number - 1) for mean, sample in zip(means, samples, strict=True)]
-    left_out = np.array([statistic(*parts) for parts in zip(*without, strict=True)])
-    with np.errstate(invalid="ignore"):  # infinite values have no spread
+    # Infinite values have no spread, and what is left of them without one sample is not known.
+    with np.errstate(invalid="ignore"):
+        without = [(number * mean - sample) / (number - 1) for mean, sample in zip(means, samples, strict=True)]
+        left_out = np.array([statistic(*parts) for parts in zip(*without, strict=True)])
         deviations = left_out - left_out.mean(axis=0)
     return Measured(statistic(*means), np.sqrt((number - 1) * np.mean(deviations**2, axis=0)))

@@ -10,6 +10,7 @@ _MODULES = {
     "balance": "sde_sgd.papers.balance",
     "dai-zhu2018": "sde_sgd.papers.dai_zhu2018",
     "keskar2016": "sde_sgd.papers.keskar2016",
+    "smith2020": "sde_sgd.papers.smith2020",
     "stability": "sde_sgd.papers.stability",
     "ziyin2021": "sde_sgd.papers.ziyin2021",
 }
