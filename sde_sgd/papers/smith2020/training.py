@@ -1,5 +1,6 @@
 """Grids of training runs, and the claims that are made of them."""
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,11 +100,7 @@ def measured(statistic: Callable[..., Any], *samples: np.ndarray) -> Callable[..
 
 def of(found: Measured, num_seeds: int) -> Callable[..., Claim]:
     """Return a function that makes a claim of a number measured with so many seeds."""
-
-    def claim(statement: str, source: str, theory: float, **more: Any) -> Claim:
-        return Claim(statement, source, theory, *found, degrees_of_freedom=num_seeds - 1, **more)
-
-    return claim
+    return functools.partial(Claim, measured=found.value, standard_error=found.stderr, degrees_of_freedom=num_seeds - 1)
 
 
 def pair(difference: "xarray.DataArray") -> Callable[..., Claim]:
