@@ -61,6 +61,7 @@ from sde_sgd.theory.noise_laws import (
     laplace_noise,
     uniform_noise,
 )
+from sde_sgd.theory.noise_to_signal import NoiseToSignal, noise_to_signal
 from sde_sgd.theory.noisy_quadratic import (
     NoisyQuadratic,
     QuadraticOptimizer,
@@ -128,6 +129,7 @@ __all__ = [
     "MinimumAction",
     "Moments",
     "NoiseLaw",
+    "NoiseToSignal",
     "NoisyQuadratic",
     "Prediction",
     "ProductMoments",
@@ -217,6 +219,7 @@ __all__ = [
     "natural_gradient_covariance",
     "noise_equilibrium",
     "noise_imbalance",
+    "noise_to_signal",
     "noisy_quadratic",
     "noisy_quadratic_loss",
     "noisy_quadratic_steps",

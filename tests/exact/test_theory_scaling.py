@@ -79,3 +79,29 @@ def test_the_variance_of_sign_sgd_is_that_of_its_equation():
     assert theory.sign_sgd_stationary_variance(curvature, scale, rate) == pytest.approx(variance, rel=0.01)
     assert theory.sign_sgd_stationary_variance(curvature, 2 * scale, rate) == pytest.approx(
         2 * theory.sign_sgd_stationary_variance(curvature, scale, rate))
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.4, 1.2])
+def test_the_step_feeds_sgd_with_its_gradient_and_the_sde_not(rate):
+    """On a quadratic with constant noise <w, grad f> is larger by 1 + G/N, at every learning rate."""
+    rng = np.random.default_rng(3)
+    hessian, root = np.diag([0.2, 0.7, 1.5]), rng.normal(size=(3, 3))
+    noise = root @ root.T
+    sgd = theory.sgd_stationary_covariance(hessian, noise, rate)
+    sde = theory.ou_stationary_covariance(hessian, noise, rate)
+    signal = np.trace(hessian @ sgd @ hessian)
+    found = theory.noise_to_signal(signal, np.trace(noise))
+    assert np.trace(hessian @ sgd) / np.trace(hessian @ sde) == pytest.approx(found.energy_ratio, rel=1e-10)
+    assert found.ratio == pytest.approx(np.trace(noise) / signal)
+    assert found.sde_can_hold == (found.energy_ratio <= 2)
+
+
+def test_a_batch_can_grow_by_a_factor_of_the_noise():
+    found = theory.noise_to_signal(2.0, 6.0, closeness=2.0)
+    assert (found.ratio, found.energy_ratio, found.sde_can_hold, found.largest_scaling) == (3.0, 4 / 3, True, 16.0)
+    assert theory.noise_to_signal(0.0, 1.0).largest_scaling == np.inf
+    for arguments, error in (((-1.0, 1.0), ValueError), ((1.0, 0.0), ValueError), (("1", 1.0), TypeError)):
+        with pytest.raises(error):
+            theory.noise_to_signal(*arguments)
+    with pytest.raises(ValueError, match="closeness must be above 1"):
+        theory.noise_to_signal(1.0, 1.0, closeness=1.0)
