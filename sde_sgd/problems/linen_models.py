@@ -27,6 +27,9 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, images: Any) -> Any:
         """Return the filtered images."""
+        if images.ndim != 4:
+            raise ValueError(f"images must have the shape (n, height, width, channels), got {images.shape}. Reshape "
+                             "the inputs, grey images to one channel.")
         size, channels = self.kernel_size, images.shape[-1]
         shape = (size, size, channels, self.features)
         kernel = self.param("kernel", HE, shape)

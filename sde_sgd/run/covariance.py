@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from sde_sgd._core.functions import as_pytree
 from sde_sgd.run.accumulators import compensated, stderr_over_seeds
 from sde_sgd.run.statistics import AbstractAccumulator, Quantity, check_cadence, check_function, trailing
 
@@ -59,7 +60,7 @@ class Covariance(AbstractAccumulator):
            [0.33, 0.33]])
     """
 
-    function: Quantity = eqx.field(static=True)
+    function: Quantity = eqx.field(converter=as_pytree)
     every: int | None = eqx.field(static=True, default=None)
     burn_in: int = eqx.field(static=True, default=0)
 

@@ -27,14 +27,14 @@ class NoiseToSignal(NamedTuple):
 
 
 def noise_to_signal(squared_gradient: float, noise_trace: float, *, closeness: float = 2**0.5) -> NoiseToSignal:
-    r"""Apply the noise-to-signal criterion: can SGD be close to its SDE, and the linear scaling rule hold?
+    r"""Apply the noise-to-signal criterion: whether SGD can be close to its SDE, and how far linear scaling can hold.
 
     .. math:: G = \mathrm{E}|\nabla f|^2, \qquad N = \mathrm{E}\,\mathrm{tr}\,C, \qquad
               \frac GN \le c^2 - 1, \qquad \kappa \le c^2 \Bigl(1 + \frac NG\Bigr)
 
     in equilibrium, C the covariance of one minibatch gradient. Where the motion is stationary,
-    :math:`2 \mathrm{E}\langle w, \nabla f\rangle = \eta (G + N)` for SGD and :math:`\eta N` for the SDE: the finite step
-    feeds the one and not the other. So on a quadratic with constant noise the two differ by the factor 1 + G/N, exactly
+    :math:`2 \mathrm{E}\langle w, \nabla f\rangle = \eta (G + N)` for SGD and :math:`\eta N` for the SDE: finite steps
+    feed the one and not the other. So on a quadratic with constant noise the two differ by the factor 1 + G/N, exactly
     and at every learning rate. With scale-invariant loss and weight decay the same balance sets the squared norm of
     the weights; if norm, G and N of SGD agree with those of the SDE within factors of c, the first bound follows, and
     the second if those of batch sizes B and kappa B do. Necessary conditions both, and no more.

@@ -260,3 +260,45 @@ def test_the_memory_of_a_wide_network_does_not_grow_with_the_data():
     assert temporary(lambda net, params: jax.grad(net.loss)(params)) < bound
     assert temporary(lambda net, params: net.gradient_and_hessian_product(params)) < bound
     assert temporary(jax.grad(naive, argnums=1)) > at_once > bound  # teeth
+
+
+# --- input errors, all before anything is compiled ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [P.lenet(), P.small_cnn()], ids=["lenet", "small cnn"])
+@pytest.mark.parametrize("shape", [(784,), (28, 28)])
+def test_images_of_the_wrong_rank(module, shape):
+    with pytest.raises(ValueError, match=r"must have the shape \(n, height, width, channels\), got \(1, .*Reshape"):
+        P.from_flax(module, *images(shape), cross_entropy)
+
+
+def test_images_too_small_for_the_network():
+    with pytest.raises(ValueError, match="module cannot be applied to a batch of one example"):
+        P.from_flax(P.lenet(), *images((4, 4, 1)), cross_entropy)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pixel_that_is_no_number(value):
+    inputs, labels = images()
+    inputs[3, 2, 5, 0] = value
+    with pytest.raises(ValueError, match="inputs holds NaN or infinite values. Clean the data first"):
+        P.from_flax(P.mlp(), inputs, labels, cross_entropy)
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 1, 2, 0, 1, 10]), np.array([0, -1, 2, 0, 1, 2])])
+def test_labels_out_of_range(labels):
+    with pytest.raises(ValueError, match=r"labels must lie in 0..9, .* got values from"):
+        P.from_flax(P.small_cnn(), images()[0], labels, cross_entropy)
+
+
+def test_a_loss_of_other_shapes():
+    with pytest.raises(ValueError, match="loss of one prediction of shape"):
+        P.from_flax(P.mlp((), 3), *images(), lambda prediction, label: (prediction - label) ** 2)
+
+
+def test_too_many_parameters_for_a_dense_matrix():
+    net = P.from_flax(P.mlp((200,)), *images(), cross_entropy)
+    params = net.init(jax.random.key(0))
+    for dense in (ss.curvature.dense_matrix, ss.curvature.noise_covariance):
+        with pytest.raises(ValueError, match=r"hold 15010 numbers, a dense matrix takes at most .* matrix-free"):
+            dense(net, params)
