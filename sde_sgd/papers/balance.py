@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SIGNAL, LABEL_NOISE = 1.0, 5.0  # of y = k + sigma (+-1) at x = 1, where the law is a Gamma law
 CRITICAL = SIGNAL / LABEL_NOISE**2
+TEMPERATURES = (0.005, 0.01, 0.02)  # beyond, the tail v^(-7/2) of the density carries Euler-Maruyama away
 SHARES = (0.25, 0.5, 0.8)  # of the critical temperature
 
 
@@ -213,6 +214,32 @@ def general_law(size: Size, key: Array) -> Findings:
     return Findings(claims, xarray.Dataset())
 
 
+def normal_features(size: Size, key: Array) -> Findings:
+    """Measure moments of the law for normal features, y = x + noise of variance 1, over temperatures.
+
+    Twelve examples have the moments that the law knows of: features of 0 and plus or minus sqrt 3.
+    """
+    import xarray
+
+    features = np.repeat(np.sqrt(3.0) * np.array([1, -1, 0, 0, 0, 0]), 2)
+    problem = _problem(features, features + np.tile([1.0, -1.0], 6), (1.0, 1.0))
+    claims = []
+    for place, heat in enumerate(TEMPERATURES):
+        law = theory.balanced_product_law(theory.gaussian_product_moments(1.0, 1.0), heat)
+        burn_in, substeps = round(2 / heat), max(10, round(2000 * heat))
+        found = simulate(problem, SME(heat, Gaussian(1), order=1, substeps=substeps), num_seeds=size.num_lanes // 2,
+                         num_steps=4 * burn_in, record={"product": Moments(_product, every=5, burn_in=burn_in)},
+                         key=jax.random.fold_in(key, place), progress=False)
+        where = f"y = x + noise, T = {heat:g}"
+        claims += [
+            Claim(f"mean of the SDE's product, to 1 %; {where}", "eq. 15", law.mean, found.product_mean.item(),
+                  found.product_mean_stderr.item(), tolerance=0.01 * law.mean),
+            Claim(f"variance of the SDE's product, to 3 %; {where}", "eq. 15", law.variance,
+                  found.product_variance.item(), found.product_variance_stderr.item(), tolerance=0.03 * law.variance),
+        ]
+    return Findings(claims, xarray.Dataset())
+
+
 def _small_product(label_noise: float, note: str, size: Size, key: Array) -> Claim:
     """Measure how a small balanced product grows per step at 1.2 of the critical temperature."""
     data = _gaussian_data(2**14, 1.0, label_noise, np.random.default_rng(2))
@@ -259,7 +286,7 @@ def _draw_laws(ax: Any, laws: "xarray.Dataset", styles: Any) -> None:
         density = heights / laws.sizes["lane"] / np.diff(edges)
         centres = (edges[1:] + edges[:-1]) / 2
         ax.plot(centres, gamma.pdf(centres, law.shape, scale=law.scale), color=colour, linestyle=line,
-                label=f"Gamma law, T = {share:g} T_c")
+                label=f"Gamma law, T = {share:g} $T_c$")
         ax.plot(centres, density, color=colour, marker=".", linestyle="none")
     ax.plot([], [], color="0.4", marker=".", linestyle="none", label="SDE, measured")
     ax.set(xlabel="v = u w", ylabel="density", ylim=(0, 4))
@@ -269,7 +296,8 @@ def _draw_laws(ax: Any, laws: "xarray.Dataset", styles: Any) -> None:
 PAPER = Paper(
     name="balance",
     title="Ziyin, Li, Ueda (2023), Law of balance and stationary distribution of SGD; arXiv:2308.06671",
-    experiments={"contraction": contraction, "Gamma law": gamma_law, "general law": general_law},
+    experiments={"contraction": contraction, "Gamma law": gamma_law, "general law": general_law,
+                 "normal features": normal_features},
     figure=figure,
     full=Size(num_lanes=4096, num_steps=1000, burn_in=1000, substeps=32),
     quick=Size(num_lanes=2048, num_steps=300, burn_in=400, substeps=16),
