@@ -1,6 +1,8 @@
 """Adaptive multilevel splitting: levels that the particles themselves choose, without bias."""
 
+import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +18,7 @@ from sde_sgd.run.excursions import Excursions, Stream
 from sde_sgd.run.fixed_effort import pilot_levels
 from sde_sgd.run.method import AbstractSplitting, Estimates
 from sde_sgd.run.pace import Pace
+from sde_sgd.run.places import Places, every_place, numbered, on_first_device, program_of, trials, usable_places
 from sde_sgd.run.program import shard
 from sde_sgd.run.replica import Ladder, Replica, Shared, first_turn, move, probability, turn
 from sde_sgd.run.tiles import LANES, padded
@@ -80,27 +83,56 @@ class AdaptiveMultilevel(AbstractSplitting):
             longest=jnp.uint32(min(excursions.max_steps * excursions.motion.looks_per_step, 2**32 - 1)),
         )
         by_replica = jax.tree.map(lambda leaf: leaf.reshape(num_replicas, -1, *leaf.shape[1:]), pool)
-        group = excursions.mesh.size * _TILE
+        places = _usable(shared, by_replica, self.num_particles, excursions)
+        group = excursions.mesh.size * places.num_usable
         found = []
         for first in range(0, num_replicas, group):
             own = np.arange(first, min(first + group, num_replicas))
-            found.append(_run_group(shared, by_replica, own, self.num_particles, excursions))
+            found.append(_run_group(shared, by_replica, own, places, self.num_particles, excursions))
         return Estimates(np.concatenate(found), scores, None)
 
 
+def _usable(shared: Shared, pool: PyTree, num_particles: int, excursions: Excursions) -> Places:
+    """Return the places of a tile that compute the same bits."""
+    mesh, everywhere = excursions.mesh, every_place(_TILE)
+    shared = jax.device_put(shared, NamedSharding(mesh, PartitionSpec()))
+
+    def tried() -> Iterator[Any]:
+        example = jax.eval_shape(shared.problem.init, jax.random.key(0))
+        for number, (turns, value) in enumerate(trials(example)):
+            motion = eqx.tree_at(lambda motion: motion.process, shared.motion, numbered(shared.motion.process, value))
+            fixed = dataclasses.replace(shared, motion=motion, root=jnp.zeros_like(shared.root))
+            fixed, runs, pools = _placed(fixed, pool, np.full(1, number), np.zeros(1, int), everywhere, mesh)
+            replicas = begin(fixed, pools, mesh=mesh, num_particles=num_particles)
+            replicas = advance(fixed, replicas, pools, runs, np.int32(turns), mesh=mesh)
+            yield on_first_device((replicas, finish(fixed, replicas, mesh=mesh)))
+
+    return usable_places(program_of((shared, pool), num_particles, mesh), _TILE, tried())
+
+
+def _placed(
+    shared: Shared, pool: PyTree, runs: np.ndarray, own: np.ndarray, places: Places, mesh: Mesh
+) -> tuple[Shared, Array, PyTree]:
+    """Return what all replicas share, their numbers and the pools that are their own, on the devices."""
+    placed = NamedSharding(mesh, PartitionSpec(LANES))
+
+    def put(values: np.ndarray) -> Array:
+        return jax.device_put(places.put(padded(values, mesh.size, places.num_usable)), placed)
+
+    pools = jax.tree.map(lambda leaf: put(np.asarray(leaf)[own]), pool)
+    return jax.device_put(shared, NamedSharding(mesh, PartitionSpec())), put(runs.astype(np.uint32)), pools
+
+
 def _run_group(
-    shared: Shared, pool: PyTree, own: np.ndarray, num_particles: int, excursions: Excursions
+    shared: Shared, pool: PyTree, own: np.ndarray, places: Places, num_particles: int, excursions: Excursions
 ) -> np.ndarray:
     """Take one tile of replicas a device from start to end; return their estimates."""
     mesh = excursions.mesh
-    placed = NamedSharding(mesh, PartitionSpec(LANES))
+    shared, runs, pools = _placed(shared, pool, own, own, places, mesh)
 
-    def place(values: np.ndarray) -> Array:
-        return jax.device_put(padded(values, mesh.size, _TILE), placed)
+    def take(values: Array) -> np.ndarray:
+        return places.take(np.asarray(values)).reshape(-1)[: len(own)]
 
-    runs = place(own.astype(np.uint32))
-    pools = jax.tree.map(lambda leaf: place(np.asarray(leaf)[own]), pool)
-    shared = jax.device_put(shared, NamedSharding(mesh, PartitionSpec()))
     replicas = begin(shared, pools, mesh=mesh, num_particles=num_particles)
     pace = Pace(_FIRST_TURNS)
     before = turns = 0
@@ -108,16 +140,16 @@ def _run_group(
         turns += pace.steps
         with pace.timed(pace.steps):
             replicas = advance(shared, replicas, pools, runs, np.int32(pace.steps), mesh=mesh)
-            looks, overdue = np.asarray(replicas.looks), np.asarray(replicas.overdue)
-        cut = int(np.sum(overdue.reshape(-1)[: len(own)]))
+            looks, overdue = take(replicas.looks).astype(np.int64), take(replicas.overdue)
+        cut = int(np.sum(overdue))
         if cut:
             raise RuntimeError(f"the excursions of {cut} replicas reached max_steps={excursions.max_steps}, and what "
                                "is cut short is no estimate. Pass a larger max_steps.")
-        excursions.report(float(looks.astype(np.int64).sum() - before))
-        before = int(looks.astype(np.int64).sum())
-    excursions.useful += int(looks.reshape(-1)[: len(own)].astype(np.int64).sum())
+        excursions.report(float(looks.sum() - before))
+        before = int(looks.sum())
+    excursions.useful += before
     excursions.total += mesh.size * _TILE * turns * _LOOKS_PER_TURN
-    return np.asarray(finish(shared, replicas, mesh=mesh), np.float64).reshape(-1)[: len(own)]
+    return take(finish(shared, replicas, mesh=mesh)).astype(np.float64)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "num_particles"))

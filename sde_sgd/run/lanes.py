@@ -13,6 +13,7 @@ from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import clock_for
 from sde_sgd.run.pace import Pace
+from sde_sgd.run.places import Places, every_place, numbered, on_first_device, program_of, trials, usable_places
 from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_records, start
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.statistics import Gatherer, joined
@@ -34,7 +35,7 @@ class Run(NamedTuple):
     schedule: Schedule
     cadence: dict[str, tuple[int, int]]
     mesh: Mesh
-    tile: int
+    places: Places
     rows: int
 
 
@@ -72,10 +73,12 @@ def run_cells(
         for none.
     """
     run, shapes = _prepare(problem, processes[0], schedule, quantities, params, key)
-    store = _Store(quantities, shapes, len(processes), num_seeds, schedule.num_records)
+    program = program_of((run.problem, quantities, processes[0], run.params), run.mesh, run.rows)
+    run = run._replace(places=usable_places(program, run.places.tile, _tried(run, processes[0])))
+    store = _Store(quantities, shapes, run.places, len(processes), num_seeds, schedule.num_records)
     pace = Pace(_FIRST_CHUNK_STEPS)
     num_lanes = len(processes) * num_seeds
-    group = run.mesh.size * run.tile
+    group = run.mesh.size * run.places.num_usable
     for begin in range(0, num_lanes, group):
         lanes = np.arange(begin, min(begin + group, num_lanes), dtype=np.int64)
         _run_group(run, processes, lanes // num_seeds, lanes % num_seeds, store, pace, report)
@@ -103,11 +106,36 @@ def _prepare(
             for name, accumulator in quantities.accumulators.items()
         },
         mesh=mesh,
-        tile=tile,
+        places=every_place(tile),
         # A power of two that depends on shapes alone, so that the number of steps never decides the program.
         rows=2 ** int(math.log2(min(max(rows, 1), 64))),
     )
     return run, shapes
+
+
+def _tried(run: Run, process: AbstractProcess) -> Iterator[PyTree]:
+    """Yield what the program makes of tiles filled with one lane."""
+    example = jax.eval_shape(run.problem.init, jax.random.key(0)) if run.params is None else run.params
+    root = jax.device_put(np.zeros_like(run.root), run.root.sharding)
+    fixed = run._replace(root=root, cadence=dict.fromkeys(run.cadence, (1, 0)))
+    for number, (steps, value) in enumerate(trials(example)):
+        lanes = _placed(run, [numbered(process, value)], np.zeros(1, int), np.full(1, number))
+        carry = start(run.problem, run.quantities, lanes, run.params, root, mesh=run.mesh)
+        carry, survived, rows = _advance(fixed, lanes, carry, Call(0, 1, steps, 0))
+        yield *on_first_device((carry, survived)), jax.tree.map(lambda buffer: buffer[0], on_first_device(rows))
+
+
+def _placed(run: Run, processes: Sequence[AbstractProcess], cells: np.ndarray, seeds: np.ndarray) -> Lanes:
+    """Return the lanes of one tile a device, on the devices."""
+    placed = NamedSharding(run.mesh, PartitionSpec(LANES))
+
+    def put(values: np.ndarray) -> jax.Array:
+        return jax.device_put(run.places.put(padded(values, run.mesh.size, run.places.num_usable)), placed)
+
+    def per_lane(*leaves: Any) -> jax.Array:
+        return put(np.stack([np.asarray(leaf) for leaf in leaves])[cells])
+
+    return Lanes(put(seeds.astype(np.uint32)), jax.tree.map(per_lane, *processes))
 
 
 def _run_group(
@@ -120,19 +148,12 @@ def _run_group(
     report: Callable[[float], None],
 ) -> None:
     """Take one tile a device from start to end."""
-    placed = NamedSharding(run.mesh, PartitionSpec(LANES))
-
-    def per_lane(*leaves: Any) -> jax.Array:
-        stacked = np.stack([np.asarray(leaf) for leaf in leaves])[cells]
-        return jax.device_put(padded(stacked, run.mesh.size, run.tile), placed)
-
-    ids = jax.device_put(padded(seeds.astype(np.uint32), run.mesh.size, run.tile), placed)
-    lanes = Lanes(ids, jax.tree.map(per_lane, *processes))
+    lanes = _placed(run, processes, cells, seeds)
     carry = start(run.problem, run.quantities, lanes, run.params, run.root, mesh=run.mesh)
     for call in _calls(run, pace):
         with pace.timed(call.num_steps):
             carry, survived, rows = _advance(run, lanes, carry, call)
-            survived = np.asarray(survived).reshape(-1).astype(np.int64)  # waits for the call to end
+            survived = run.places.take(np.asarray(survived)).reshape(-1).astype(np.int64)  # waits for the call to end
         store.add(call, cells, seeds, survived, rows)
         report(float(call.num_steps * len(seeds)))
     store.finish(cells, seeds, carry)
@@ -170,8 +191,10 @@ def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call) -> tuple[Carry, A
 class _Store:
     """The results on the host, filled tile by tile in the order of the lanes."""
 
-    def __init__(self, quantities: Quantities, shapes: Any, num_cells: int, num_seeds: int, num_records: int):
-        self.quantities = quantities
+    def __init__(
+        self, quantities: Quantities, shapes: Any, places: Places, num_cells: int, num_seeds: int, num_records: int
+    ):
+        self.quantities, self.places = quantities, places
         self.diverged_at = np.full((num_cells, num_seeds), -1, np.int64)
         self.accumulated: dict[str, Any] = {}
         self.gatherers: dict[tuple[str, str], Gatherer] = {
@@ -193,7 +216,7 @@ class _Store:
         for (name, part), gatherer in self.gatherers.items():
             values = np.asarray(rows[name][part])[:, : call.num_intervals]  # (device, row, lane, ...)
             # Tile by tile, so that sums over lanes do not depend on how many devices there are.
-            for index, tile in enumerate(np.moveaxis(values, 1, 2)):
+            for index, tile in enumerate(self.places.take(np.moveaxis(values, 1, 2))):
                 own = slice(index * len(tile), (index + 1) * len(tile))
                 if len(cells[own]):
                     gatherer.add(cells[own], seeds[own], span, tile[: len(cells[own])])
@@ -203,7 +226,7 @@ class _Store:
         diverged = self.diverged_at[cells, seeds] >= 0
 
         def own(leaf: Any) -> np.ndarray:
-            lanes = np.asarray(leaf)
+            lanes = self.places.take(np.asarray(leaf))
             lanes = lanes.reshape(-1, *lanes.shape[2:])[: len(cells)].copy()
             # What a diverged lane gathered before its end is no estimate of anything.
             lanes[diverged] = np.nan if np.issubdtype(lanes.dtype, np.floating) else 0

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
@@ -20,10 +21,11 @@ from sde_sgd._core.random import DYNAMICS, INITIALISE, OBSERVE, RECORD, Draws, l
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import add64
-from sde_sgd.run.motion import AbstractMotion
+from sde_sgd.run.motion import AbstractMotion, Spaced
+from sde_sgd.run.places import numbered
 from sde_sgd.run.program import shard
 from sde_sgd.run.statistics import AbstractRecord, evaluate
-from sde_sgd.run.targets import AbstractTarget
+from sde_sgd.run.targets import AbstractTarget, Band
 
 DIVERGED = -1
 
@@ -74,6 +76,14 @@ class Passage(eqx.Module):
     source: AbstractSource
     records: Mapping[str, AbstractRecord]
     root: Array
+
+    def tried(self, number: float) -> "Passage":
+        """Return the passage for a trial of places: one root, one number for all, lanes that stop as late as can be."""
+        process = numbered(self.motion.process, number)
+        motion = eqx.tree_at(lambda motion: motion.process, self.motion, process)
+        motion = Spaced(process, np.uint32(1)) if isinstance(motion, Spaced) else motion
+        target = self.target.unbounded() if isinstance(self.target, Band) else self.target
+        return Passage(self.problem, motion, target, self.source, self.records, jnp.zeros_like(self.root))
 
     def first_state(self, run: Array, start: Array) -> Any:
         """Return the first state of a run."""

@@ -5,7 +5,7 @@ calls the lanes that stopped leave, those that go on move together, and the next
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sde_sgd.run.pace import Pace
-from sde_sgd.run.passage import Passage, Slots, advance, empty_states, example_state
+from sde_sgd.run.passage import Passage, Progress, Slots, advance, empty_states, example_state
+from sde_sgd.run.places import Places, every_place, on_first_device, program_of, trials, usable_places
 from sde_sgd.run.tiles import LANES
 
 _CALLS_PER_LIFE = 20  # calls in the mean life of a run with all lanes taken; a run that stops wastes half a call
@@ -62,7 +63,9 @@ def run_queue(
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
     passage = jax.device_put(passage, everywhere)
-    queue = _Queue(passage, starts, max_looks, mesh, tile, keep_states)
+    queue = _Queue(passage, starts, max_looks, mesh, every_place(tile), keep_states)
+    while (places := queue.usable()).num_usable < queue.places.num_usable:
+        queue = _Queue(passage, starts, max_looks, mesh, places, keep_states)  # more tiles, another program
     pace = Pace(_FIRST_LOOKS)
     while queue.fill():
         length = queue.next_length(pace)
@@ -76,16 +79,16 @@ def run_queue(
 class _Queue:
     """All runs, those that lanes hold and those that wait."""
 
-    def __init__(self, passage: Passage, starts: np.ndarray, max_looks: int, mesh: Mesh, tile: int, keep: bool):
-        self.passage, self.starts, self.max_looks, self.mesh, self.tile = passage, starts, max_looks, mesh, tile
+    def __init__(self, passage: Passage, starts: np.ndarray, max_looks: int, mesh: Mesh, places: Places, keep: bool):
+        self.passage, self.starts, self.max_looks, self.mesh, self.places = passage, starts, max_looks, mesh, places
         self.looks_per_step = passage.motion.looks_per_step
         self.steps_per_look = int(passage.motion.steps_per_look)
         self.placed = NamedSharding(mesh, PartitionSpec(LANES))
-        num_slots = _num_slots(passage, len(starts), mesh.size, tile)
-        shape = (mesh.size, num_slots)
-        self.states = jax.device_put(empty_states(passage, *shape), self.placed)
+        num_tiles = _num_tiles(passage, len(starts), mesh.size, places)
+        self.states = jax.device_put(empty_states(passage, mesh.size, num_tiles * places.tile), self.placed)
+        shape = (mesh.size, num_tiles * places.num_usable)
         self.run = np.full(shape, -1, np.int64)  # -1: empty
-        self.order = np.tile(np.arange(num_slots, dtype=np.int32), (mesh.size, 1))
+        self.order = np.tile(np.arange(shape[1], dtype=np.int32), (mesh.size, 1))
         self.fresh = np.zeros(shape, bool)
         self.given = np.zeros(len(starts), np.int64)
         self.waiting = 0
@@ -140,15 +143,47 @@ class _Queue:
             step_high=(step >> 32).astype(np.uint32),
             step_low=(step & 0xFFFFFFFF).astype(np.uint32),
             limit=np.minimum(left, 2**32 - 1).astype(np.uint32),
-            order=self.order,
+            order=self.places.index(self.order),
         )
-        num_tiles = -(-np.sum(self.run >= 0, axis=1) // self.tile).astype(np.int32)
-        slots, tiles = jax.device_put((slots, num_tiles), self.placed)
+        num_tiles = -(-np.sum(self.run >= 0, axis=1) // self.places.num_usable).astype(np.int32)
+        self.made = self.take(self.advance(self.passage, slots, num_tiles, length))  # waits for the call to end
+        self.total += int(num_tiles.sum()) * self.places.tile * length
+
+    def advance(self, passage: Passage, slots: Slots, num_tiles: np.ndarray, length: int) -> Progress:
+        """Call the compiled program."""
+        slots, tiles = jax.device_put((jax.tree.map(self.places.put, slots), num_tiles), self.placed)
         self.states, progress = advance(
-            self.passage, self.states, slots, tiles, np.uint32(length), mesh=self.mesh, tile=self.tile
+            passage, self.states, slots, tiles, np.uint32(length), mesh=self.mesh, tile=self.places.tile
         )
-        self.made = jax.tree.map(np.asarray, progress)  # waits for the call to end
-        self.total += int(num_tiles.sum()) * self.tile * length
+        return progress
+
+    def take(self, lanes: Any) -> Any:
+        """Return arrays over the slots as arrays over the lanes, on the host."""
+        return jax.tree.map(lambda leaf: self.places.take(np.asarray(leaf)), lanes)
+
+    def usable(self) -> Places:
+        """Return the places that compute the same bits, of those that are in use."""
+        program = program_of((self.passage, self.states), self.mesh)
+        found = usable_places(program, self.places.tile, self.tried())
+        return self.places._replace(usable=np.intersect1d(found.usable, self.places.usable))
+
+    def tried(self) -> Iterator[Any]:
+        """Yield what the program makes of tiles filled with one lane."""
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        zeros = np.zeros(self.run.shape, np.uint32)
+        for number, (looks, value) in enumerate(trials(example_state(self.passage).params)):
+            passage = jax.device_put(self.passage.tried(value), everywhere)
+            slots = Slots(
+                run=zeros + np.uint32(number),
+                start=np.full(zeros.shape, self.starts[number % len(self.starts)], np.int32),
+                fresh=np.ones(zeros.shape, bool),
+                step_high=zeros,
+                step_low=zeros,
+                limit=zeros + np.uint32(looks),
+                order=self.places.index(self.order),
+            )
+            progress = self.advance(passage, slots, np.ones(len(zeros), np.int32), looks)
+            yield on_first_device((self.states, progress))
 
     def take_finished(self) -> int:
         """Take the runs that stopped out of their lanes; return how many there were."""
@@ -161,8 +196,8 @@ class _Queue:
         self.ended.code[runs] = code
         where = np.nonzero(held)
         where = tuple(axis[stopped] for axis in where)
-        own = self.made.exits, (self.states if self.keep else ())
-        found = jax.tree.map(lambda leaf: np.asarray(leaf)[where], own)
+        own = self.made.exits, (self.take(self.states) if self.keep else ())
+        found = jax.tree.map(lambda leaf: leaf[where], own)
         if not self.ended.exits and self.ended.states is None:
             empty = jax.tree.map(lambda leaf: np.zeros((len(self.starts), *leaf.shape[1:]), leaf.dtype), found)
             self.ended = self.ended._replace(exits=empty[0], states=empty[1])
@@ -172,12 +207,12 @@ class _Queue:
         return int(stopped.sum())
 
 
-def _num_slots(passage: Passage, num_runs: int, num_devices: int, tile: int) -> int:
-    """Return how many lanes a device holds: whole tiles, a power of two of them, as memory allows."""
+def _num_tiles(passage: Passage, num_runs: int, num_devices: int, places: Places) -> int:
+    """Return how many tiles of lanes a device holds: a power of two, as memory allows."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(example_state(passage)))
-    most = min(_STATE_BYTES // size, _MOST_LANES) // tile
-    wanted = -(-num_runs // (num_devices * tile))
+    most = min(_STATE_BYTES // size, _MOST_LANES) // places.tile
+    wanted = -(-num_runs // (num_devices * places.num_usable))
     num_tiles = 1
     while num_tiles < wanted and 2 * num_tiles <= most:
         num_tiles *= 2
-    return num_tiles * tile
+    return num_tiles

@@ -62,6 +62,11 @@ class Band(AbstractTarget):
     lower: Array
     upper: Array
 
+    def unbounded(self) -> "Band":
+        """Return the band of all scores."""
+        ends = (jnp.full_like(edge, bound) for edge, bound in ((self.lower, -jnp.inf), (self.upper, jnp.inf)))
+        return Band(self.region, self.score, *ends)
+
     def code(self, problem: Problem, params: PyTree) -> Array:
         """Return `REGION`, else `HIGH`, else `LOW`."""
         score = level_of(self.score, problem, params)

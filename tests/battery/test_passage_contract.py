@@ -141,7 +141,7 @@ def problem_of(name):
 # Lanes that fill more than two tiles, the last one in part; some runs are censored.
 RUNS = {
     "well": (ss.Langevin(0.05, temperature=0.3, substeps=2), right, "continuous", 600, 150),
-    "mixed": (ss.SGD(0.15, ss.EpochShuffle(4), momentum=0.5), far, "iterates", 150, 8),
+    "mixed": (ss.SGD(0.15, ss.EpochShuffle(5), momentum=0.9), far, "iterates", 150, 8),
 }
 each_run = pytest.mark.parametrize("name", RUNS)
 
