@@ -138,10 +138,11 @@ def problem_of(name):
     return mixed_problem()
 
 
-# Lanes that fill more than two tiles, the last one in part; some runs are censored.
+# Lanes that fill more than two tiles, the last one in part; some runs are censored. Compilers for x86 compute the last
+# lanes of a tile of the mixed run in another way than the others: see test_places.
 RUNS = {
     "well": (ss.Langevin(0.05, temperature=0.3, substeps=2), right, "continuous", 600, 150),
-    "mixed": (ss.SGD(0.15, ss.EpochShuffle(5), momentum=0.9), far, "iterates", 150, 8),
+    "mixed": (ss.SGD(0.08, ss.EpochShuffle(5), momentum=0.9), far, "iterates", 150, 8),
 }
 each_run = pytest.mark.parametrize("name", RUNS)
 
