@@ -18,7 +18,7 @@ from sde_sgd.run.excursions import Excursions, Stream
 from sde_sgd.run.fixed_effort import pilot_levels
 from sde_sgd.run.method import AbstractSplitting, Estimates
 from sde_sgd.run.pace import Pace
-from sde_sgd.run.places import Places, every_place, numbered, on_first_device, program_of, trials, usable_places
+from sde_sgd.run.places import Places, every_place, numbered, program_of, trials, usable_places
 from sde_sgd.run.program import shard
 from sde_sgd.run.replica import Ladder, Replica, Shared, first_turn, move, probability, turn
 from sde_sgd.run.tiles import LANES, padded
@@ -105,7 +105,7 @@ def _usable(shared: Shared, pool: PyTree, num_particles: int, excursions: Excurs
             fixed, runs, pools = _placed(fixed, pool, np.full(1, number), np.zeros(1, int), everywhere, mesh)
             replicas = begin(fixed, pools, mesh=mesh, num_particles=num_particles)
             replicas = advance(fixed, replicas, pools, runs, np.int32(turns), mesh=mesh)
-            yield on_first_device((replicas, finish(fixed, replicas, mesh=mesh)))
+            yield replicas, finish(fixed, replicas, mesh=mesh)
 
     return usable_places(program_of((shared, pool), num_particles, mesh), _TILE, tried())
 

@@ -13,7 +13,7 @@ from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import clock_for
 from sde_sgd.run.pace import Pace
-from sde_sgd.run.places import Places, every_place, numbered, on_first_device, program_of, trials, usable_places
+from sde_sgd.run.places import Places, every_place, numbered, program_of, trials, usable_places
 from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_records, start
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.statistics import Gatherer, joined
@@ -122,7 +122,7 @@ def _tried(run: Run, process: AbstractProcess) -> Iterator[PyTree]:
         lanes = _placed(run, [numbered(process, value)], np.zeros(1, int), np.full(1, number))
         carry = start(run.problem, run.quantities, lanes, run.params, root, mesh=run.mesh)
         carry, survived, rows = _advance(fixed, lanes, carry, Call(0, 1, steps, 0))
-        yield *on_first_device((carry, survived)), jax.tree.map(lambda buffer: buffer[0], on_first_device(rows))
+        yield carry, survived, jax.tree.map(lambda buffer: np.asarray(buffer)[:, 0], rows)
 
 
 def _placed(run: Run, processes: Sequence[AbstractProcess], cells: np.ndarray, seeds: np.ndarray) -> Lanes:

@@ -25,6 +25,7 @@ from sde_sgd._core import tree
 _TRIALS = ((1, 0.9), (4, 0.6), (16, 0.3), (64, 0.1))
 _ROUNDINGS = 2048  # steps times numbers of the params that show enough: large params need few steps
 _MOST_PROGRAMS = 1024
+_HOST_BYTES = 2**26  # what is compared on the host; more stays on its accelerator
 
 
 class Places(NamedTuple):
@@ -70,8 +71,11 @@ def every_place(tile: int) -> Places:
 def usable_places(program: Hashable, tile: int, results: Iterator[PyTree]) -> Places:
     """Return the places, the largest set of them, at which one lane has the same bits in all ``results``.
 
-    The leaves of every result have a leading axis of at least one tile of places. They are asked for once a program.
+    The leaves of every result have leading axes (devices, places); the first tile of the first device is looked at.
+    Results are asked for once a program.
     """
+    if tile == 1:
+        return every_place(tile)
     if program not in _FOUND:
         if len(_FOUND) >= _MOST_PROGRAMS:
             _FOUND.clear()
@@ -81,9 +85,12 @@ def usable_places(program: Hashable, tile: int, results: Iterator[PyTree]) -> Pl
     return _FOUND[program]
 
 
-def _kinds(leaf: np.ndarray, tile: int) -> np.ndarray:
+def _kinds(leaf: jax.Array | np.ndarray, tile: int) -> np.ndarray:
     """Return numbers that are equal where the bits of two places are; NaN equals NaN."""
-    values = leaf[:tile]
+    own = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
+    if own.nbytes > _HOST_BYTES and jax.default_backend() != "cpu":
+        return _differ_from_first(own[0, :tile])
+    values = np.asarray(own)[0, :tile]
     if jnp.issubdtype(values.dtype, jnp.floating):
         values = np.where(np.isnan(values), np.asarray(np.nan, values.dtype), values)
     bits = np.ascontiguousarray(values).reshape(tile, -1).view(np.uint8)
@@ -92,9 +99,10 @@ def _kinds(leaf: np.ndarray, tile: int) -> np.ndarray:
     return np.unique(bits, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def on_first_device(results: PyTree) -> PyTree:
-    """Return the first device's part of results with a leading axis over the devices."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], results)
+def _differ_from_first(values: Any) -> np.ndarray:
+    """Return 1 for the places that differ from the first, 0 for the others."""
+    same = (values == values[:1]) | ((values != values) & (values[:1] != values[:1]))
+    return np.asarray(~jnp.all(same.reshape(len(values), -1), axis=1)).astype(np.int64)
 
 
 def program_of(arguments: PyTree, *static: Hashable) -> Hashable:

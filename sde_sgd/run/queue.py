@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sde_sgd.run.pace import Pace
 from sde_sgd.run.passage import Passage, Progress, Slots, advance, empty_states, example_state
-from sde_sgd.run.places import Places, every_place, on_first_device, program_of, trials, usable_places
+from sde_sgd.run.places import Places, every_place, program_of, trials, usable_places
 from sde_sgd.run.tiles import LANES
 
 _CALLS_PER_LIFE = 20  # calls in the mean life of a run with all lanes taken; a run that stops wastes half a call
@@ -183,7 +183,7 @@ class _Queue:
                 order=self.places.index(self.order),
             )
             progress = self.advance(passage, slots, np.ones(len(zeros), np.int32), looks)
-            yield on_first_device((self.states, progress))
+            yield self.states, progress
 
     def take_finished(self) -> int:
         """Take the runs that stopped out of their lanes; return how many there were."""
