@@ -281,7 +281,7 @@ def test_images_too_small_for_the_network():
 def test_a_pixel_that_is_no_number(value):
     inputs, labels = images()
     inputs[3, 2, 5, 0] = value
-    with pytest.raises(ValueError, match="inputs holds NaN or infinite values. Clean the data first"):
+    with pytest.raises(ValueError, match=r"inputs holds NaN or infinite values. Clean the data first"):
         P.from_flax(P.mlp(), inputs, labels, cross_entropy)
 
 
