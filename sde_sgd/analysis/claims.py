@@ -139,13 +139,18 @@ class Claim:
 
     @property
     def p_value(self) -> float:
-        """Of the hypothesis that the inequality or equivalence does not hold; NaN for an equality, which is no test."""
+        """Of the hypothesis that the inequality or equivalence does not hold.
+
+        NaN for an equality, which is no test, and where nothing was sampled.
+        """
         from scipy import stats
 
         if self.relation is Relation.EQUAL or self.measured is None or math.isnan(self.measured + self.standard_error):
             return math.nan
         room = self._room
-        if not self.standard_error or math.isinf(room):
+        if not self.standard_error:
+            return math.nan
+        if math.isinf(room):
             return float(room <= 0)
         return float(stats.t.sf(room / self.standard_error, self.degrees_of_freedom))
 

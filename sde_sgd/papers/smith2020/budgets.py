@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 _NUM_EXAMPLES, _BATCH = 500, 16
 _LOW, _HIGH = -9, 1
-_SOURCE = "abstract, growing epoch budgets"
+_SOURCE = "growing budgets"
 # Budgets up to 128 times as long lower the rate best for the test by about 2, and that best for training by about 16.
 _TEST, _TRAINING = -1 / 7, -4 / 7
-_WHY = ("a small network without normalisation that fits its training set has no noise floor: the learning rate best "
-        "for training stays at the edge of stability, while label noise makes early stopping, a small rate, best for "
-        "the test.")
+_WHY = ("the likely reason: a small network without normalisation that fits its training set has no noise floor, so "
+        "that the learning rate best for training stays at the edge of stability, while label noise makes early "
+        "stopping, a small rate, best for the test.")
 
 
 def learning_rates(size: Size, key: Any) -> Findings:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sde_sgd.analysis import Claim, Relation, fit_regimes, fit_saturation, optimal_learning_rate, tuned
+from sde_sgd.analysis import Claim, Relation, Saturation, fit_regimes, fit_saturation, optimal_learning_rate, tuned
 from sde_sgd.noise import EpochShuffle
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.smith2020.data import task
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import xarray
 
 _NUM_EXAMPLES, _EPOCHS = 1000, 20
-_REGIMES = "predecessor, two regimes"
-_MOMENTUM_SOURCE = "abstract, momentum"
+_REGIMES = "two regimes"
+_MOMENTUM_SOURCE = "momentum"
 _SAME = float(np.log2(1.15))  # octaves between learning rates that count as equal
 _POINT = 0.01  # of accuracy
 
@@ -85,14 +85,9 @@ class _Found(NamedTuple):
         row = self.last.sel(process=name)
         return tuned(row.log_loss, row.accuracy)[0]
 
-    def saturation(self, name: str, part: str) -> Any:
-        """Return log2 of one number of the fit of the best learning rate."""
-
-        def statistic(mean: np.ndarray) -> float:
-            return float(np.log2(getattr(fit_saturation(self.batches, 2 ** best_rates(self.rates, mean), rising=True),
-                                         part)))
-
-        return statistic
+    def saturation(self, mean: np.ndarray) -> Saturation:
+        """Return the fit of the best learning rates of mean curves."""
+        return fit_saturation(self.batches, 2 ** best_rates(self.rates, mean), rising=True)
 
 
 def _rate_claims(found: _Found, edge: str) -> list[Claim]:
@@ -107,10 +102,11 @@ def _rate_claims(found: _Found, edge: str) -> list[Claim]:
                                           relation=Relation.ABOVE),
     ]
     for name in ("SGD", "heavy ball"):
-        fit = fit_saturation(found.batches, 2 ** best_rates(found.rates, found.loss(name).mean(axis=0)), rising=True)
-        claims.append(Claim(f"largest deviation from eta_max / (1 + B_noise / B), octaves, {name}: eta_max = "
-                            f"{fit.limit:.2g}, B_noise = {fit.batch_size:.0f}", "McCandlish et al. (2018)", 0.5,
-                            fit.residual, relation=Relation.BELOW))
+        fit = found.saturation(found.loss(name).mean(axis=0))
+        miss = measured(lambda mean: found.saturation(mean).residual, found.loss(name))
+        claims.append(miss(f"largest deviation from eta_max / (1 + B_noise / B), octaves, {name}: eta_max = "
+                           f"{fit.limit:.2g}, B_noise = {fit.batch_size:.0f}", "McCandlish et al. (2018)", 0.5,
+                           relation=Relation.BELOW))
     if len(found.batches) >= 5:
         claims += [_corner(found, name) for name in ("SGD", "heavy ball")]
     return claims
@@ -141,12 +137,12 @@ def _momentum_claims(found: _Found) -> list[Claim]:
                                   "same, to 15 %", _MOMENTUM_SOURCE, 0.0, relation=Relation.WITHIN, tolerance=_SAME))
     for part, statement, ceiling in (("limit", "largest best effective learning rate", True),
                                      ("batch_size", "noise scale at which the best learning rate saturates", False)):
-        ball, plain = found.saturation("heavy ball", part), found.saturation("SGD", part)
-        gain = measured(lambda one, two, ball=ball, plain=plain: ball(one) - plain(two), *both)
+        gain = measured(lambda one, two, part=part: np.log2(
+            getattr(found.saturation(one), part) / getattr(found.saturation(two), part)), *both)
         claims.append(gain(f"{statement}, with over without momentum, octaves", _MOMENTUM_SOURCE, 0.0,
                            relation=Relation.ABOVE))
         if ceiling:
-            claims.append(gain("the same: at most (1 + m)/(1 - m), the room of stability", "Sec. 2, stability of a "
+            claims.append(gain("the same: at most (1 + m)/(1 - m), the room of stability", "stability of a "
                                "quadratic", float(np.log2((1 + MOMENTUM) / (1 - MOMENTUM))), relation=Relation.BELOW))
     for batch in (250, 500):
         if batch in found.batches:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray
 
 _STEPS, _SMALL, _LARGE = 1000, 4, 500
-_SOURCE = "abstract, equal steps"
+_SOURCE = "equal steps"
 
 
 def equal_steps(size: Size, key: Any) -> Findings:
@@ -73,7 +73,8 @@ def _clean_claims(size: Size, key: Any) -> list[Claim]:
     accuracy = tuned(last.error, last.accuracy)[0]
     gain = pair(accuracy.sel(batch_size=16) - accuracy.sel(batch_size=250))
     return [gain("best test accuracy at B = 16 less that at B = 250, clean labels", _SOURCE, 0.0,
-                 relation=Relation.ABOVE, note="with clean labels the digits are too easy: there is no gap to see.")]
+                 relation=Relation.ABOVE, note="where the labels are clean, an accuracy near its ceiling leaves little "
+                 "to gain.")]
 
 
 def _summary(

@@ -83,13 +83,14 @@ def _hyperbola_claims(found: _Found) -> list[Claim]:
     note = "".join(f"at B = {batch} the best learning rate is at the edge of the grid. "
                    for batch, flag in zip(found.batches, edge, strict=True) if flag).rstrip()
     least, critical = found.fit(mean)
-    miss = fit_saturation(found.batches, 2 ** grid_minimum(np.log2(found.rates), mean).value, rising=False).residual
+    miss = measured(lambda mean: fit_saturation(
+        found.batches, 2 ** grid_minimum(np.log2(found.rates), mean).value, rising=False).residual, found.logs)
     return [
         found.slope(2, 8)("exponent of the steps to the target in B, B = 2 to 8: perfect scaling", _SOURCE, -0.8,
                           relation=Relation.BELOW, note=note),
         found.slope(128, 512)("the same, B = 128 to 512: a floor", _SOURCE, -0.3, relation=Relation.ABOVE),
-        Claim(f"largest deviation from S = S_min (1 + B_crit / B), octaves: S_min = {least:.0f}, B_crit = "
-              f"{critical:.0f}", _SOURCE, 0.5, miss, relation=Relation.BELOW),
+        miss(f"largest deviation from S = S_min (1 + B_crit / B), octaves: S_min = {least:.0f}, B_crit = "
+             f"{critical:.0f}", _SOURCE, 0.5, relation=Relation.BELOW),
     ]
 
 
