@@ -74,8 +74,8 @@ def test_adversarial_loss_moves_the_inputs_uphill():
 def test_claims_of_pairs():
     lower = np.array([1.0, 2, 4, 3, 2])
     claim = ratio("s", "t", 8 * lower * np.exp([0.1, -0.1, 0.2, -0.2, 0]), lower)
-    assert claim.measured == pytest.approx(8) and claim.verdict is Verdict.CONFIRMED
-    assert claim.standard_error == pytest.approx(8 * np.std([0.1, -0.1, 0.2, -0.2, 0], ddof=1) / 5**0.5)
+    assert claim.measured == pytest.approx(np.log(8)) and claim.verdict is Verdict.CONFIRMED
+    assert claim.standard_error == pytest.approx(np.std([0.1, -0.1, 0.2, -0.2, 0], ddof=1) / 5**0.5)
     assert ratio("s", "t", lower, 8 * lower).verdict is Verdict.REFUTED
     missing = difference("s", "t", lower + np.array([3, 3.1, np.nan, 2.9, 3]), lower)
     assert missing.statement == "s; 4 of 5 seeds" and missing.degrees_of_freedom == 3

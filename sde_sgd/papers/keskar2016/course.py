@@ -48,9 +48,9 @@ def _sharpness(data: "xarray.Dataset") -> list[Claim]:
     small, large = (data.sharpness.sel(case=name) for name in ("SB", "LB"))
     early, late, source = _LEVELS[0], _LEVELS[-1], "Fig. 6"
     return [
-        ratio(f"F1: at loss {early:g} as sharp with LB as with SB, ratio to 25 %", source, large.sel(level=early),
+        ratio(f"F1: at loss {early:g} as sharp with LB as with SB, to 25 %", source, large.sel(level=early),
               small.sel(level=early), relation=Relation.WITHIN, tolerance=0.25),
-        ratio(f"F1: at loss {late:g} sharper with LB, ratio", source, large.sel(level=late), small.sel(level=late)),
+        ratio(f"F1: at loss {late:g} sharper with LB, LB / SB", source, large.sel(level=late), small.sel(level=late)),
         ratio(f"F1, LB: sharpness at loss {late:g} over that at {early:g}", source, large.sel(level=late),
               large.sel(level=early)),
         ratio(f"F1, SB: sharpness at loss {late:g} over its largest on the way", source, small.sel(level=late),

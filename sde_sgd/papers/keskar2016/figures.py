@@ -1,12 +1,13 @@
 """The figure: batch size, course, warm start, paths, remedies and learning rates in nine panels."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sde_sgd.papers.keskar2016.batches import LARGE, RATE, SMALL
-from sde_sgd.plotting.marks import PAGE, legend_handle, paper_style
+from sde_sgd.papers.keskar2016.batches import LARGE, SMALL
+from sde_sgd.plotting.marks import PAGE, legend_handle, marks, paper_style
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -62,7 +63,7 @@ def _chosen(sweep: "xarray.Dataset", kind: str) -> "xarray.Dataset":
 
 def _batch_sizes(ax: Any, sweep: "xarray.Dataset", name: str, label: str) -> None:
     rows, same = _chosen(sweep, "batch size"), _chosen(sweep, "temperature")
-    _draw(ax, rows.cell_batch_size, rows[name].transpose("cell", "seed"), _BLUE, f"learning rate {RATE:g}")
+    _draw(ax, rows.cell_batch_size, rows[name].transpose("cell", "seed"), _BLUE, r"$\eta$ kept")
     first = rows.isel(cell=[0])
     batches = np.concatenate([first.cell_batch_size, same.cell_batch_size])
     values = np.concatenate([first[name].transpose("cell", "seed"), same[name].transpose("cell", "seed")])
@@ -72,10 +73,10 @@ def _batch_sizes(ax: Any, sweep: "xarray.Dataset", name: str, label: str) -> Non
     ticks = rows.cell_batch_size.values
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     if name == "sharpness":
-        ax.set_yscale("log")
+        _plain_log(ax, "y")
     ax.set(xlabel="batch size", ylabel=label)
     ax.set_title("Fig. 4: at equal training loss" if name == "sharpness" else "Fig. 4: accuracy", loc="left")
-    ax.legend(loc="best")
+    ax.legend(loc="upper left" if name == "sharpness" else "lower left", handlelength=1.6)
 
 
 def _learning_rates(ax: Any, sweep: "xarray.Dataset") -> None:
@@ -88,9 +89,10 @@ def _learning_rates(ax: Any, sweep: "xarray.Dataset") -> None:
     for rows, colour, marker, batch in series:
         _draw(ax, rows.cell_learning_rate, rows.test_accuracy.transpose("cell", "seed"), colour, f"B = {batch}",
               marker=marker)
-    ax.set(xscale="log", xlabel="learning rate", ylabel=_ACCURACY)
+    _plain_log(ax, "x")
+    ax.set(xlabel="learning rate", ylabel=_ACCURACY)
     ax.set_title("learning rate tuned", loc="left")
-    ax.legend(loc="best")
+    ax.legend(loc="lower right", handlelength=1.6)
 
 
 def _course(ax: Any, rows: "xarray.Dataset", name: str, label: str) -> None:
@@ -100,12 +102,16 @@ def _course(ax: Any, rows: "xarray.Dataset", name: str, label: str) -> None:
             continue
         values = rows[name].sel(case=case).transpose("level", "seed")
         _draw(ax, rows.level, values, colour, case, marker=marker)
-    ax.set(xscale="log", xlabel="training loss", ylabel=label)
+    _plain_log(ax, "x")
+    ax.set(xlabel="training loss", ylabel=label)
     ax.invert_xaxis()
     if name == "sharpness":
-        ax.set_yscale("log")
+        _plain_log(ax, "y")
     ax.set_title("Fig. 6: as the loss falls" if name == "sharpness" else "Fig. 2: on the way", loc="left")
-    ax.legend(loc="best")
+    if name == "test_accuracy":  # room for the legend
+        low, high = ax.get_ylim()
+        ax.set_ylim(low - 0.4 * (high - low), high)
+    ax.legend(loc="upper left" if name == "sharpness" else "lower right", handlelength=1.6)
 
 
 def _warm_start(ax: Any, rows: "xarray.Dataset") -> None:
@@ -114,7 +120,7 @@ def _warm_start(ax: Any, rows: "xarray.Dataset") -> None:
     other = ax.twinx()
     _draw(other, ticks, rows.test_accuracy.transpose("warm_epochs", "seed"), _BLUE)
     other.spines["right"].set_visible(True)
-    ax.set_yscale("log")
+    _plain_log(ax, "y")
     ax.set_xticks(ticks, [str(epochs) for epochs in rows.warm_epochs.values])
     ax.set(xlabel=f"epochs at B = {SMALL} before B = {LARGE}")
     ax.set_ylabel(_SHARPNESS, color=_RED)
@@ -125,7 +131,7 @@ def _warm_start(ax: Any, rows: "xarray.Dataset") -> None:
 def _path(ax: Any, rows: "xarray.Dataset", label: str) -> None:
     other = ax.twinx()
     for name, line in (("train", "-"), ("test", (0, (4, 2)))):
-        row = rows.sel(data=name)
+        row = rows.sel(data=name).mean("seed")
         ax.plot(row.position, row.path_loss, color=_RED, linestyle=line)
         other.plot(row.position, 100 * row.path_accuracy, color=_BLUE, linestyle=line)
     for place, text in ((0, "SB"), (1, "LB")):
@@ -138,20 +144,28 @@ def _path(ax: Any, rows: "xarray.Dataset", label: str) -> None:
     other.set_ylabel("accuracy (%)", color=_BLUE)
     ax.set_title(f"{label}\n", loc="left")
     ax.legend(handles=[legend_handle({"linestyle": line, "label": name, "color": _GREY})
-                       for name, line in (("train", "-"), ("test", (0, (4, 2))))], loc="lower center")
+                       for name, line in (("train", "-"), ("test", (0, (4, 2))))], loc="lower left", handlelength=1.6)
 
 
 def _remedies(ax: Any, rows: "xarray.Dataset") -> None:
-    names = list(rows.remedy.values)
-    places = np.arange(len(names))[::-1]
-    mean, width = _mean(rows.test_accuracy.transpose("remedy", "seed"))
-    ax.errorbar(mean, places, xerr=width, color=_BLUE, marker="o", linestyle="none", capsize=2)
-    other = ax.twiny()
-    sharp, spread = _mean(rows.sharpness.transpose("remedy", "seed"))
-    other.errorbar(sharp, places - 0.25, xerr=spread, color=_RED, marker="s", linestyle="none", capsize=2)
-    other.set_xscale("log")
-    other.spines["top"].set_visible(True)
-    ax.set_yticks(places, names)
-    ax.set_xlabel(_ACCURACY, color=_BLUE)
-    other.set_xlabel(_SHARPNESS, color=_RED)
+    """Draw a point for each remedy: how sharp and how accurate."""
+    accuracy, height = _mean(rows.test_accuracy.transpose("remedy", "seed"))
+    sharp, width = _mean(rows.sharpness.transpose("remedy", "seed"))
+    for place, (name, (colour, _, marker)) in enumerate(zip(rows.remedy.values, cycle(marks()))):
+        ax.errorbar(sharp[place], accuracy[place], height[place], width[place], color=colour, marker=marker,
+                    linestyle="none", elinewidth=0.9, label=name)
+    _plain_log(ax, "x")
+    ax.set(xlabel=_SHARPNESS, ylabel=_ACCURACY)
     ax.set_title("App. E: remedies", loc="left")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5, handlelength=1)
+
+
+def _plain_log(ax: Any, axis: str) -> None:
+    """Make an axis logarithmic, its ticks plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    getattr(ax, f"set_{axis}scale")("log")
+    ticks = getattr(ax, f"{axis}axis")
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ticks.set_minor_locator(NullLocator())
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -59,7 +59,7 @@ def measured(setting: Setting, params: PyTree, start: PyTree, reached: np.ndarra
 
     found = each(_measures, setting, (params, start))
     rows = {name: ("seed", np.where(reached, values, np.nan)) for name, values in found.items()}
-    return xarray.Dataset(rows)
+    return xarray.Dataset(rows, {"seed": np.arange(len(reached))})
 
 
 def _measures(setting: Setting, both: tuple[PyTree, PyTree]) -> dict[str, Array]:

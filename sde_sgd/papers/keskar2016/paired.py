@@ -1,9 +1,10 @@
-"""Claims about pairs of runs that began alike: differences and ratios over the seeds."""
+"""Claims about pairs of runs that began alike: differences, logarithms of ratios and trends over the seeds."""
 
 import math
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from sde_sgd.analysis import Claim, Relation, trend_test
 
@@ -15,18 +16,20 @@ def difference(
     relation: Relation = Relation.ABOVE, tolerance: float = 0.0, note: str = "",
 ) -> Claim:
     """Return the claim about the mean of ``upper - lower``."""
-    return _claim(statement, source, np.asarray(upper) - np.asarray(lower), theory, relation, tolerance, note,
-                  is_log=False)
+    return _claim(statement, source, np.asarray(upper) - np.asarray(lower), theory, relation, tolerance, note)
 
 
 def ratio(
     statement: str, source: str, upper: ArrayLike, lower: ArrayLike, *, theory: float = 1.0,
     relation: Relation = Relation.ABOVE, tolerance: float = 0.0, note: str = "",
 ) -> Claim:
-    """Return the claim about the geometric mean of ``upper / lower``."""
+    """Return the claim about the mean of ``log(upper / lower)``, where an error is the same up and down.
+
+    ``theory`` is the ratio claimed; ``tolerance`` one of the logarithm, a relative one of the ratio while it is small.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.asarray(upper, np.float64)) - np.log(np.asarray(lower, np.float64))
-    return _claim(statement, source, logs, theory, relation, tolerance, note, is_log=True)
+    return _claim(f"{statement}; logarithm", source, logs, math.log(theory), relation, tolerance, note)
 
 
 def trend(
@@ -43,16 +46,13 @@ def trend(
 
 
 def _claim(
-    statement: str, source: str, samples: np.ndarray, theory: float, relation: Relation, tolerance: float, note: str,
-    *, is_log: bool,
+    statement: str, source: str, samples: np.ndarray, theory: float, relation: Relation, tolerance: float, note: str
 ) -> Claim:
     whole = samples[np.isfinite(samples)]
     statement = _counted(statement, len(whole), len(samples))
     if len(whole) < _FEWEST:
         return Claim(statement, source, theory, None, relation=relation, tolerance=tolerance, note=note)
     mean, stderr = float(whole.mean()), float(whole.std(ddof=1) / len(whole) ** 0.5)
-    if is_log:
-        mean, stderr = math.exp(mean), math.exp(mean) * stderr
     return Claim(statement, source, theory, mean, stderr, relation=relation, tolerance=tolerance,
                  degrees_of_freedom=len(whole) - 1, note=note)
 

@@ -7,7 +7,6 @@ import numpy as np
 from sde_sgd.analysis import Claim
 from sde_sgd.curvature import curved_path, interpolate, linear_path
 from sde_sgd.papers.keskar2016.batches import Pair, both_reached, member
-from sde_sgd.papers.keskar2016.measures import stacked
 from sde_sgd.papers.keskar2016.paired import ratio
 from sde_sgd.problems import Problem, accuracy
 
@@ -20,35 +19,34 @@ _SOURCES = {"linear": "Fig. 3", "curved": "Fig. 7"}
 _BEYOND = (0.25, 0.5)
 
 
-def along_paths(name: str, found: Pair, num_seeds: int) -> "tuple[list[Claim], xarray.Dataset]":
-    """Return the claims that the loss rises faster beyond the large batch's solution, and the mean curves."""
+def along_paths(found: Pair, num_seeds: int) -> "xarray.Dataset":
+    """Return loss and accuracy of every pair on both paths, NaN where the target was not reached."""
     import xarray
 
     quantities = {"loss": Problem.loss, "accuracy": accuracy}
     problems = {"train": found.setting.train, "test": found.setting.test}
-    seeds = np.flatnonzero(both_reached(found, num_seeds))
-    claims, rows = [], []
-    for kind, path in PATHS.items():
-        if not len(seeds):
-            curves = np.full((2, 1, 2, len(POSITIONS)), np.nan)
-            each = xarray.Dataset({name: (("seed", "data", "position"), values)
-                                   for name, values in zip(quantities, curves, strict=True)},
-                                  {"data": list(problems), "position": POSITIONS})
-        else:
-            each = stacked([interpolate(problems, *(member(run.params, int(seed))
-                                                          for run in (found.small, found.large)),
-                                              POSITIONS, path=path, quantities=quantities)
-                                  for seed in seeds], "seed", seeds.tolist())
-        claims += _claims(name, kind, each.loss.sel(data="train"))
-        rows.append(each.mean("seed").rename({one: f"path_{one}" for one in quantities}))
-    return claims, stacked(rows, "path", list(PATHS))
+    shape = (len(PATHS), num_seeds, len(problems), len(POSITIONS))
+    values = {name: np.full(shape, np.nan) for name in quantities}
+    for seed in np.flatnonzero(both_reached(found, num_seeds)):
+        ends = [member(run.params, int(seed)) for run in (found.small, found.large)]
+        for place, path in enumerate(PATHS.values()):
+            curves = interpolate(problems, ends[0], ends[1], POSITIONS, path=path, quantities=quantities)
+            for name in quantities:
+                values[name][place, seed] = curves[name].values
+    dims = ("path", "seed", "data", "position")
+    return xarray.Dataset({f"path_{name}": (dims, rows) for name, rows in values.items()},
+                          {"path": list(PATHS), "seed": np.arange(num_seeds), "data": list(problems),
+                           "position": POSITIONS})
 
 
-def _claims(name: str, kind: str, loss: "xarray.DataArray") -> list[Claim]:
-    claims = []
-    for distance in _BEYOND:
-        small, large = (loss.sel(position=outside, method="nearest") - loss.sel(position=end)
-                        for outside, end in ((-distance, 0), (1 + distance, 1)))
-        claims.append(ratio(f"{name}, SGD: rise of the training loss {distance:g} beyond LB / beyond SB, {kind}",
-                            _SOURCES[kind], large.values, small.values))
-    return claims
+def claims(name: str, paths: "xarray.Dataset") -> list[Claim]:
+    """Return the claims that the loss rises faster beyond the large batch's solution."""
+    found = []
+    for path in PATHS:
+        loss = paths.path_loss.sel(path=path, data="train")
+        for distance in _BEYOND:
+            small, large = (loss.sel(position=outside) - loss.sel(position=end)
+                            for outside, end in ((-distance, 0), (1 + distance, 1)))
+            found.append(ratio(f"{name}, SGD: rise of the training loss {distance:g} beyond LB / beyond SB, {path}",
+                               _SOURCES[path], large.values, small.values))
+    return found

@@ -93,7 +93,7 @@ def _claims(data: "xarray.Dataset") -> list[Claim]:
         found.append(difference(f"{label}, test accuracy less that of {rival}, in points", source,
                                 100 * one.test_accuracy, 100 * other.test_accuracy, **options))
         if name in _EXPECTED:
-            found.append(ratio(f"{label}, still sharper than SB, ratio", source, one.sharpness, small.sharpness))
+            found.append(ratio(f"{label}, sharpness over that of SB", source, one.sharpness, small.sharpness))
         else:
             found.append(ratio(f"{label}, sharpness over that of LB", source, one.sharpness, other.sharpness,
                                relation=Relation.BELOW))

@@ -42,7 +42,7 @@ def table(found: Pair, num_seeds: int, key: Array) -> "xarray.Dataset":
                         here = function(found.setting.train, params, epsilon, **options)
                         values[method, batch, seed, space, place] = here.value
     dims = ("batch_size", "seed", "space", "epsilon")
-    coords = {"space": list(SPACES), "epsilon": list(EPSILONS)}
+    coords = {"seed": np.arange(num_seeds), "space": list(SPACES), "epsilon": list(EPSILONS)}
     return xarray.Dataset({"converged": (dims, values[0]), "published": (dims, values[1])}, coords)
 
 
@@ -69,16 +69,21 @@ def claims(name: str, values: "xarray.Dataset", measures: "xarray.Dataset") -> l
     return found
 
 
-def spectrum_claims(name: str, found: Pair, num_seeds: int) -> list[Claim]:
+def steep_shares(found: Pair, num_seeds: int) -> "xarray.DataArray":
+    """Return the share of directions that are steep, of the first seeds, NaN where the target was not reached."""
+    import xarray
+
+    rows = [np.where(run.reached[:num_seeds], each(_steep_share, found.setting.train, first(run, num_seeds)), np.nan)
+            for run in (found.small, found.large)]
+    return xarray.DataArray(np.stack(rows), {"seed": np.arange(num_seeds)}, ("batch_size", "seed"))
+
+
+def spectrum_claims(name: str, shares: "xarray.DataArray") -> list[Claim]:
     """Return the claims that few directions are steep."""
-    rows = []
-    for label, run in (("SB", found.small), ("LB", found.large)):
-        shares = each(_steep_share, found.setting.train, first(run, num_seeds))
-        shares = np.where(run.reached[:num_seeds], shares, np.nan)
-        rows.append(difference(f"{name}, SGD, {label}: share of directions above {100 * _STEEP:g} % of the largest "
-                               "curvature", "Sec. 2.2.2", shares, np.zeros(num_seeds), theory=_STEEP_SHARE,
-                               relation=Relation.BELOW))
-    return rows
+    return [difference(f"{name}, SGD, {label}: share of directions above {100 * _STEEP:g} % of the largest curvature",
+                       "Sec. 2.2.2", shares.isel(batch_size=place).values, np.zeros(shares.sizes["seed"]),
+                       theory=_STEEP_SHARE, relation=Relation.BELOW)
+            for place, label in enumerate(("SB", "LB"))]
 
 
 def _steep_share(problem: Problem, params: PyTree) -> Any:
