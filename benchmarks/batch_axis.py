@@ -3,10 +3,11 @@
     python benchmarks/batch_axis.py --out results [--quick]
 
 Two promises: the sweep costs at most 1.3 times the sum of its cells' own costs, and the number of compiled programs
-grows with the logarithm of the range of batch sizes. SGD on linear regression; the steady cost is measured on second
-calls, when everything is compiled, and the compilations are counted on the first.
+grows with the logarithm of the range of batch sizes. SGD on linear regression and on a network of 64-64-10; the steady
+cost is measured on second calls, when everything is compiled, and the compilations are counted on the first.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -20,9 +21,30 @@ import sde_sgd as ss
 NUM_EXAMPLES, DIM, LEARNING_RATE = 1024, 16, 0.02
 
 
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A problem, the number that tells how far it was trained, and how long it is."""
+
+    name: str
+    problem: Any
+    record: Callable[[Any, Any], Any]
+    lanes: int
+    steps: int
+
+
 def distance(problem: Any, params: Any) -> Any:
     """Return the squared distance from the minimum."""
     return ((params - problem.minimum) ** 2).sum()
+
+
+def network() -> Any:
+    """Return digits with a network of one hidden layer."""
+    import optax
+
+    features, labels = ss.problems.digits()
+    inputs, = ss.problems.standardised(features[:NUM_EXAMPLES])
+    return ss.problems.from_flax(ss.problems.mlp((64,)), inputs, labels[:NUM_EXAMPLES],
+                                 optax.softmax_cross_entropy_with_integer_labels)
 
 
 def sgd(learning_rate: float, batch_size: int) -> Any:
@@ -30,18 +52,19 @@ def sgd(learning_rate: float, batch_size: int) -> Any:
     return ss.SGD(learning_rate, ss.WithReplacement(batch_size))
 
 
-def sweep(problem: Any, batch_sizes: list[int], lanes: int, steps: int) -> Any:
+def sweep(case: Case, batch_sizes: list[int], lanes: int | None = None, steps: int | None = None) -> Any:
     """Run the cells of these batch sizes in one call."""
     import jax
 
-    return ss.sweep(problem, {"sgd": sgd}, learning_rates=(LEARNING_RATE,), batch_sizes=batch_sizes, num_seeds=lanes,
-                    num_steps=steps, record={"d": ss.EnsembleMoments(distance)}, key=jax.random.key(1), progress=False)
+    return ss.sweep(case.problem, {"sgd": sgd}, learning_rates=(LEARNING_RATE,), batch_sizes=batch_sizes,
+                    num_seeds=lanes or case.lanes, num_steps=steps or case.steps,
+                    record={"d": ss.EnsembleMoments(case.record)}, key=jax.random.key(1), progress=False)
 
 
 def accuracy(ds: Any, batch_size: int) -> dict[str, Estimate]:
-    """Return the mean distance at the end for one batch size."""
+    """Return the mean of the recorded number at the end for one batch size."""
     end = ds.isel(step=-1).sel(batch_size=batch_size).squeeze()
-    return {f"distance at B={batch_size}": Estimate(float(end["d_mean"]), float(end["d_mean_stderr"]))}
+    return {f"end at B={batch_size}": Estimate(float(end["d_mean"]), float(end["d_mean_stderr"]))}
 
 
 class Compilations:
@@ -71,11 +94,11 @@ def ranges(largest: int) -> list[list[int]]:
     return [list(range(1, 2**power + 1)) for power in range(largest.bit_length())]
 
 
-def count_programs(problem: Any, largest: int, compilations: Compilations) -> list[dict[str, float]]:
+def count_programs(case: Case, largest: int, compilations: Compilations) -> list[dict[str, float]]:
     """Return, for growing ranges, how many programs were compiled in all; each range compiles what it adds."""
     total, table = 0, []
     for sizes in ranges(largest):
-        count, seconds = compilations.during(lambda sizes=sizes: sweep(problem, sizes, 1, 1))
+        count, seconds = compilations.during(lambda sizes=sizes: sweep(case, sizes, 1, 1))
         total += count
         table.append({"largest": sizes[-1], "sizes": len(sizes), "programs": total, "new": count, "seconds": seconds})
     return table
@@ -90,6 +113,49 @@ def print_programs(table: list[dict[str, float]]) -> None:
               f"{row['seconds']:>11.2f}{row['new']:>16}")
 
 
+def costs(case: Case, largest: int, parsed: Any) -> dict[str, Any]:
+    """Measure one sweep against its cells one at a time, print the table and return it."""
+    # Powers of two, one below and one above each: the worst of rounding a batch up is just above.
+    sizes = sorted({size for power in range(largest.bit_length()) for size in (2**power - 1, 2**power, 2**power + 1)
+                    if 1 <= size <= largest})
+
+    def together() -> dict[str, Estimate]:
+        return accuracy(sweep(case, sizes), largest)
+
+    def alone() -> dict[str, Estimate]:
+        for size in sizes[:-1]:
+            sweep(case, [size])
+        return accuracy(sweep(case, sizes[-1:]), largest)
+
+    def each() -> list[float]:
+        seconds = []
+        for size in sizes:
+            begin = time.process_time()
+            sweep(case, [size])
+            seconds.append(time.process_time() - begin)
+        return seconds
+
+    lane_steps = case.lanes * case.steps
+    work = float(lane_steps * sum(sizes))
+    rows = machine.compare(
+        [
+            Contender("one sweep over all batch sizes", work, lambda: together),
+            Contender("its cells one at a time", work, lambda: alone, "'first is' must be at least 1/1.3 = 0.77"),
+        ],
+        parsed.repeats,
+        parsed.only,
+    )
+    title = (f"Sweep over {len(sizes)} batch sizes 1..{largest}, {case.name}, N={NUM_EXAMPLES}, {case.lanes} lanes, "
+             f"{case.steps} steps")
+    machine.print_table(title, "sample gradients", rows)
+    per_size = dict(zip(sizes, each(), strict=True))
+    print("CPU microseconds of one lane-step, by batch size: "
+          + ", ".join(f"{size}: {seconds / lane_steps * 1e6:.3g}" for size, seconds in per_size.items()))
+    return machine.as_json(title, "sample gradients", rows,
+                           {"lanes": case.lanes, "steps": case.steps, "batch_sizes": sizes,
+                            "num_examples": NUM_EXAMPLES, "cpu_seconds_by_batch_size": per_size})
+
+
 def main() -> None:
     parsed = machine.arguments(__doc__.splitlines()[0], lambda parser: [
         parser.add_argument("--lanes", type=int, default=512),
@@ -102,48 +168,13 @@ def main() -> None:
     lanes, steps, largest = (64, 20, 16) if parsed.quick else (parsed.lanes, parsed.steps, parsed.largest)
     about = machine.describe(parsed.date)
     machine.print_machine(about)
-    problem = ss.problems.linear_regression(num_examples=NUM_EXAMPLES, dim=DIM, key=jax.random.key(0))
-    programs = count_programs(problem, largest, Compilations())
+    regression = ss.problems.linear_regression(num_examples=NUM_EXAMPLES, dim=DIM, key=jax.random.key(0))
+    cases = [Case(f"linear regression d={DIM}", regression, distance, lanes, steps),
+             Case("network 64-64-10", network(), ss.Problem.loss, max(lanes // 16, 32), max(steps // 5, 10))]
+    programs = count_programs(cases[0], largest, Compilations())
     print_programs(programs)
-
-    # Powers of two, one below and one above each: the worst of rounding a batch up is just above.
-    sizes = sorted({size for power in range(largest.bit_length()) for size in (2**power - 1, 2**power, 2**power + 1)
-                    if 1 <= size <= largest})
-    work = float(lanes * steps * sum(sizes))
-
-    def together() -> dict[str, Estimate]:
-        return accuracy(sweep(problem, sizes, lanes, steps), largest)
-
-    def alone() -> dict[str, Estimate]:
-        for size in sizes[:-1]:
-            sweep(problem, [size], lanes, steps)
-        return accuracy(sweep(problem, sizes[-1:], lanes, steps), largest)
-
-    def each() -> list[float]:
-        seconds = []
-        for size in sizes:
-            begin = time.process_time()
-            sweep(problem, [size], lanes, steps)
-            seconds.append(time.process_time() - begin)
-        return seconds
-
-    rows = machine.compare(
-        [
-            Contender("one sweep over all batch sizes", work, lambda: together),
-            Contender("its cells one at a time", work, lambda: alone, "'first is' must be at least 1/1.3 = 0.77"),
-        ],
-        parsed.repeats,
-        parsed.only,
-    )
-    title = f"Sweep over {len(sizes)} batch sizes 1..{largest}, N={NUM_EXAMPLES}, d={DIM}, {lanes} lanes, {steps} steps"
-    machine.print_table(title, "sample gradients", rows)
-    per_size = dict(zip(sizes, each(), strict=True))
-    print("CPU microseconds of one lane-step, by batch size: "
-          + ", ".join(f"{size}: {seconds / (lanes * steps) * 1e6:.3g}" for size, seconds in per_size.items()))
-    table = machine.as_json(title, "sample gradients", rows,
-                            {"lanes": lanes, "steps": steps, "batch_sizes": sizes, "num_examples": NUM_EXAMPLES,
-                             "dim": DIM, "cpu_seconds_by_batch_size": per_size})
-    machine.write(parsed.out, "batch_axis", about, [table, {"title": "compiled programs", "rows": programs}])
+    tables = [costs(case, largest, parsed) for case in cases]
+    machine.write(parsed.out, "batch_axis", about, [*tables, {"title": "compiled programs", "rows": programs}])
 
 
 if __name__ == "__main__":
