@@ -60,7 +60,7 @@ def lanes_together(size: int) -> int:
     Lanes side by side share the overhead of a step, which small networks feel; the activations of large ones leave the
     cache, and a convolution whose kernel differs from lane to lane is slow.
     """
-    return 16 if size <= 2**13 else 4 if size <= 2**16 else 1
+    return 8 if size <= 2**13 else 4 if size <= 2**16 else 1
 
 
 def bytes_per_example(function: Callable[[PyTree, PyTree], Any], params: PyTree, data: PyTree) -> int:

@@ -28,18 +28,18 @@ def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> in
 
     A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles; with
     data, a short tile keeps the params and the gathered rows in the cache, the shorter one where a row is long. A
-    network's params fill the vectors and the cache by themselves, and its lanes are few: at most one vector of them,
-    fewer the larger it is. Where lanes leave one by one, the last of them keep a whole tile busy, and shorter ones
-    waste less. On an accelerator a tile fills the device as far as its memory is sure to allow.
+    network's params fill the vectors and the cache by themselves, and its lanes are few: at most eight, fewer the
+    larger it is. Where lanes leave one by one, the last of them keep a whole tile busy, and shorter ones waste less.
+    On an accelerator a tile fills the device as far as its memory is sure to allow.
     """
     size = tree.size(params)
     bare = problem.num_examples == 1 and size <= 64
     on_cpu = jax.default_backend() == "cpu"
     if bare:
         return (128 if lanes_leave else 2048) if on_cpu else (2**14 if lanes_leave else 2**17)
-    if on_cpu and size <= 4096:
-        return 64 if tree.size(problem.data) <= 128 * problem.num_examples else 16
     example = bytes_per_example(problem.example_loss, params, problem.data)
+    if on_cpu and size <= 4096 and lanes_together(example) > 4:
+        return 64 if tree.size(problem.data) <= 128 * problem.num_examples else 16
     if on_cpu:
         together = lanes_together(example)
         return min(together, 4) if lanes_leave else together

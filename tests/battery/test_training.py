@@ -1,6 +1,7 @@
 """Training networks: until a loss is reached, for so many epochs, on changed examples, with quantities of a test set."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +104,24 @@ def test_a_band_takes_scores_and_regions_of_the_problem():
     band = Band(lambda problem, w: w > problem.data[1], lambda problem, w: problem.loss(w), 0.0, 0.5)
     codes = jax.jit(jax.vmap(band.code, in_axes=(None, 0)))(problem, jnp.array([1.9, 2.2, 2.6, 3.1]))
     np.testing.assert_array_equal(codes, [LOW, 0, HIGH, REGION])
+
+
+# --- tiles ------------------------------------------------------------------------------------------------------------
+
+NETWORKS = {"small": (ss.problems.mlp((80,)), 8), "wide": (ss.problems.mlp((700,)), 4),
+            "convolutions": (ss.problems.small_cnn(channels=(32, 8), widths=(20,)), 1)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_place_of_a_network_in_its_tile_is_of_no_effect(name):
+    """Seven lanes of one cell behind seven of another, and the same seven from the first place on, bit for bit."""
+    module, tile = NETWORKS[name]
+    net = ss.problems.from_flax(module, *digits()[0].data, cross_entropy)
+    both, alone = (ss.sweep(net, {"sgd": factory}, learning_rates=rates, batch_sizes=(9,), num_seeds=7, num_steps=4,
+                            record={"w": weights}, key=jax.random.key(0)) for rates in ((0.05, 0.2), (0.2,)))
+    assert json.loads(both.attrs["numerics_signature"])["tile_size"] == tile
+    assert leaves_equal(both.w.sel(learning_rate=0.2).values, alone.w.sel(learning_rate=0.2).values)
+    assert len(np.unique(alone.w.values[..., -1, 0])) == 7
 
 
 # --- epochs -----------------------------------------------------------------------------------------------------------

@@ -214,11 +214,6 @@ def test_an_image_must_be_whole():
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def bytes_of_one(net, params):
-    """Return the memory that one example is thought to take."""
-    return examples.bytes_per_example(net.example_loss, params, net.data)
-
-
 @pytest.mark.parametrize("count", [6, 7])
 def test_chunks_of_examples_change_nothing_but_the_memory(count, monkeypatch):
     """Losses, gradients, weighted or not, and Hessian products, three examples or fewer at a time and all at once."""
@@ -231,7 +226,8 @@ def test_chunks_of_examples_change_nothing_but_the_memory(count, monkeypatch):
 
     assert rows_at_once(net.example_loss, params, net.data) == count
     whole = jax.jit(lambda *given: results(*given))(net, params)
-    monkeypatch.setattr(examples, "_BYTES", 16 * 3 * bytes_of_one(net, params))
+    size = examples.bytes_per_example(net.example_loss, params, net.data)
+    monkeypatch.setattr(examples, "_BYTES", examples.lanes_together(size) * 3 * size)
     assert rows_at_once(net.example_loss, params, net.data) == 3
     chunked = jax.jit(lambda *given: results(*given))(net, params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), chunked, whole)
@@ -281,7 +277,7 @@ def test_images_too_small_for_the_network():
 def test_a_pixel_that_is_no_number(value):
     inputs, labels = images()
     inputs[3, 2, 5, 0] = value
-    with pytest.raises(ValueError, match=r"inputs holds NaN or infinite values. Clean the data first"):
+    with pytest.raises(ValueError, match="inputs holds NaN or infinite values"):
         P.from_flax(P.mlp(), inputs, labels, cross_entropy)
 
 
