@@ -140,7 +140,7 @@ def small_cnn(
 def convolution(features: int, kernel_size: int, *, stride: int = 1, padding: str = "SAME") -> Any:
     """Make a convolution for networks of one's own: the function of ``flax.linen.Conv``, faster on CPUs.
 
-    It is one matrix product with all windows of the image. XLA's own convolution takes five to thirty times as long on
+    It is one matrix product with all windows of the image. XLA's own convolution takes three to thirty times as long on
     a CPU, differentiated, and most where every lane has a kernel of its own.
 
     Parameters
