@@ -10,6 +10,7 @@ from scipy import stats
 
 import sde_sgd as ss
 from sde_sgd.run import lanes as host
+from sde_sgd.run.places import every_place
 
 NUM_SEEDS, NUM_STEPS, EVERY, BURN_IN = 90, 24, 2, 7
 EDGES = (-1.5, -1.0, -0.5, 0.5, 1.25)
@@ -291,7 +292,8 @@ def test_a_known_process_within_its_standard_errors():
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def test_memory_of_the_program_does_not_grow_with_the_number_of_steps(monkeypatch):
+def test_memory_of_the_program_grows_neither_with_the_steps_nor_with_the_lanes(monkeypatch):
+    """However many lanes there are, the devices hold one tile each."""
     problem = ss.problems.potential(bowl, start={"x": 1.0, "v": np.array([0.5, -1.0], np.float32)})
     lowered, used = host.advance.lower, []
 
@@ -300,10 +302,11 @@ def test_memory_of_the_program_does_not_grow_with_the_number_of_steps(monkeypatc
         used.append((memory.temp_size_in_bytes, memory.argument_size_in_bytes, memory.output_size_in_bytes))
         raise InterruptedError  # the run itself would be long
 
+    monkeypatch.setattr(host, "usable_places", lambda program, tile, results: every_place(tile))
     monkeypatch.setattr(host, "advance", measuring)
-    for num_steps in (10, 10**12):
+    for num_steps, num_seeds in ((10, 100), (10**12, 100), (10, 10**6)):
         with pytest.raises(InterruptedError):
-            ss.simulate(problem, ss.Langevin(0.1, temperature=0.5), num_seeds=100, num_steps=num_steps,
+            ss.simulate(problem, ss.Langevin(0.1, temperature=0.5), num_seeds=num_seeds, num_steps=num_steps,
                         record={"m": ss.Moments(whole, every=5), "h": ss.Histogram(scalar, EDGES, every=5),
                                 "e": ss.EnsembleMoments(whole)}, key=jax.random.key(0))
-    assert used[0] == used[1] and used[0][0] < 2**24
+    assert used[0] == used[1] == used[2] and used[0][0] < 2**24

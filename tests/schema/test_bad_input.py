@@ -282,9 +282,11 @@ def loss_of(problem, params):
 
 RUNS = {
     "num_steps 0": (dict(num_steps=0), ValueError, "num_steps", "0"),
+    "num_steps -4": (dict(num_steps=-4, record_every=None), ValueError, "num_steps", "-4"),
     "num_steps 2.5": (dict(num_steps=2.5), TypeError, "num_steps", "2.5"),
     "num_steps True": (dict(num_steps=True), TypeError, "num_steps", "True"),
     "num_seeds 0": (dict(num_seeds=0), ValueError, "num_seeds", "0"),
+    "num_seeds -1": (dict(num_seeds=-1), ValueError, "num_seeds", "-1"),
     "num_seeds text": (dict(num_seeds="4"), TypeError, "num_seeds", "'4'"),
     "num_seeds 2**32": (dict(num_seeds=2**32), ValueError, "num_seeds", str(2**32)),
     "record_every": (dict(record_every=3), ValueError, "record_every", "3", "4", "num_steps=3"),
@@ -318,6 +320,22 @@ RUNS = {
         ValueError, "a_bin"),
     "record clash of leaves": (dict(record={"a": lambda problem, w: {"b": w}, "a.b": loss_of}), ValueError, "a.b"),
 }
+
+
+DEVICES = {
+    "0": (0, ValueError),
+    "-1": (-1, ValueError),
+    "2.5": (2.5, TypeError),
+    "late": (512, RuntimeError, "Call it after the imports"),  # the backend has started: there cannot be as many
+}
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_devices(name):
+    number, kind, *words = DEVICES[name]
+    before = jax.local_device_count()
+    refused(lambda: ss.configure(cpu_devices=number), kind, *(words or ["cpu_devices", str(number)]))
+    assert jax.local_device_count() == before
 
 
 @pytest.mark.parametrize("run", [sweep, simulate])
