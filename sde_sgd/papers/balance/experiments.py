@@ -1,11 +1,6 @@
-"""The law of balance: SGD balances two layers of one number each, step by step, and the product then has a known law.
-
-The loss (u w x - y)^2 knows the product v = u w alone. Time is t = learning rate x steps, temperature T = learning rate
-over batch size.
-"""
+"""The experiments: the contraction of the imbalance, and the law of the product, two labels and in general."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,7 +11,7 @@ from jaxtyping import Array, Float
 from sde_sgd import theory
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.noise import Gaussian, WithReplacement
-from sde_sgd.papers.paper import Findings, Paper
+from sde_sgd.papers.paper import Findings
 from sde_sgd.problems import Problem
 from sde_sgd.problems.landscape import Constant
 from sde_sgd.processes import SGD, SME, GradientFlow, Langevin
@@ -24,7 +19,6 @@ from sde_sgd.processes.base import AbstractProcess
 from sde_sgd.run import Moments, simulate
 
 if TYPE_CHECKING:
-    import matplotlib.figure
     import xarray
 
 SIGNAL, LABEL_NOISE = 1.0, 5.0  # of y = k + sigma (+-1) at x = 1, where the law is a Gamma law
@@ -253,52 +247,3 @@ def _small_product(label_noise: float, note: str, size: Size, key: Array) -> Cla
 
 def _stderr(samples: Float[np.ndarray, " n"]) -> float:
     return float(samples.std(ddof=1) / np.sqrt(len(samples)))
-
-
-def figure(found: "Mapping[str, xarray.Dataset]") -> "matplotlib.figure.Figure":
-    """Draw the imbalance against time for three dynamics, and the laws of the product."""
-    from matplotlib.figure import Figure
-
-    from sde_sgd.plotting.marks import PAGE, marks, paper_style
-
-    with paper_style():
-        drawn = Figure(figsize=(PAGE, 2.8), layout="constrained")
-        left, right = drawn.subplots(1, 2)
-        runs = found["contraction"].imbalance
-        for (colour, line, _), name in zip(marks(), runs.process.values, strict=False):
-            low, middle, high = runs.sel(process=name).quantile((0.1, 0.5, 0.9), "seed").values
-            left.fill_between(runs.time, low, high, color=colour, alpha=0.15, linewidth=0)
-            left.plot(runs.time, middle, color=colour, linestyle=line, label=str(name))
-        left.set(xlabel="learning rate \N{MULTIPLICATION SIGN} step", ylabel="u\N{SUPERSCRIPT TWO} - "
-                 "w\N{SUPERSCRIPT TWO}")
-        left.legend(loc="upper left", title="median, 10 to 90 %")
-        _draw_laws(right, found["Gamma law"], marks())
-    return drawn
-
-
-def _draw_laws(ax: Any, laws: "xarray.Dataset", styles: Any) -> None:
-    from scipy.stats import gamma
-
-    for (colour, line, _), share in zip(styles, laws.share.values, strict=False):
-        law = theory.balanced_gamma_law(SIGNAL, LABEL_NOISE, share * CRITICAL)
-        edges = np.linspace(0, 2.5, 51)
-        heights, _ = np.histogram(laws.product.sel(share=share), edges)
-        density = heights / laws.sizes["lane"] / np.diff(edges)
-        centres = (edges[1:] + edges[:-1]) / 2
-        ax.plot(centres, gamma.pdf(centres, law.shape, scale=law.scale), color=colour, linestyle=line,
-                label=f"Gamma law, T = {share:g} $T_c$")
-        ax.plot(centres, density, color=colour, marker=".", linestyle="none")
-    ax.plot([], [], color="0.4", marker=".", linestyle="none", label="SDE, measured")
-    ax.set(xlabel="v = u w", ylabel="density", ylim=(0, 4))
-    ax.legend()
-
-
-PAPER = Paper(
-    name="balance",
-    title="Ziyin, Li, Ueda (2023), Law of balance and stationary distribution of SGD; arXiv:2308.06671",
-    experiments={"contraction": contraction, "Gamma law": gamma_law, "general law": general_law,
-                 "normal features": normal_features},
-    figure=figure,
-    full=Size(num_lanes=4096, num_steps=1000, burn_in=1000, substeps=32),
-    quick=Size(num_lanes=2048, num_steps=300, burn_in=400, substeps=16),
-)
