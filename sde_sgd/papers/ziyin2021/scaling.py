@@ -72,6 +72,7 @@ def scaling_rules(size: Size, key: Any) -> Findings:
 
 
 def _ratio(name: str, data: FreshData, rate: float, batch: int, base: float, size: Size, key: Any) -> Claim:
-    found = measured_recursion(data, batch, size, key).expectation(lambda point: float(point.second[0, 0]) / base, rate)
+    recursion = measured_recursion(data, batch, size.for_batch(batch), key)
+    found = recursion.expectation(lambda point: float(point.second[0, 0]) / base, rate)
     exact = theory.online_regression([[1.0]], rate, batch, label_noise=1.0).covariance[0, 0] / base
     return Claim(f"{name} rule, fluctuation over that of S = 4; S = {batch}", "Sec. 6.5", exact, *found)

@@ -23,3 +23,7 @@ class Size:
     num_seeds: int
     num_data_steps: int
     num_data_sets: int
+
+    def for_batch(self, batch_size: int) -> "Size":
+        """Return a size with fewer draws for large batches, whose gradients vary little: ten examples a draw."""
+        return dataclasses.replace(self, num_draws=self.num_draws * 10 // max(batch_size, 10))

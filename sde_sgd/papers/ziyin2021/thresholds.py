@@ -1,6 +1,5 @@
 """Learning rates at which moments cease to exist (Theorem 2), from the curvatures of single minibatches."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,6 @@ MOMENTA = (0.0, 0.5, 0.9)
 _MOMENTUM_BATCHES = (1, 2, 5, 10, 20, 50, 100)
 _MOMENT_BATCHES = (1, 2, 4, 8, 10, 16, 50, 100)  # of the fourth moment and of almost sure stability
 _PLANE_BATCHES = (1, 2, 10, 50)
-_MANY = 10  # batch size beyond which curvatures vary little, and fewer draws tell as much
 
 
 def stability(size: Size, key: Any) -> Findings:
@@ -29,7 +27,7 @@ def stability(size: Size, key: Any) -> Findings:
 
     claims = []
     for place, batch in enumerate(sorted({*_MOMENTUM_BATCHES, *_MOMENT_BATCHES})):
-        blocks = curvature_draws(batch, _fewer(size, batch), jax.random.fold_in(key, place))
+        blocks = curvature_draws(batch, size.for_batch(batch), jax.random.fold_in(key, place))
         if batch in _MOMENTUM_BATCHES:
             claims += [_second(blocks, batch, momentum) for momentum in MOMENTA]
         if batch in _MOMENT_BATCHES:
@@ -38,14 +36,10 @@ def stability(size: Size, key: Any) -> Findings:
     for batch in _PLANE_BATCHES:
         exact = theory.max_online_learning_rate(np.diag(variances), batch)
         own = jax.random.fold_in(key, 1000 + batch)
-        recursion = measured_recursion(FreshData(variances), batch, _fewer(size, batch), own)
+        recursion = measured_recursion(FreshData(variances), batch, size.for_batch(batch), own)
         claims.append(Claim(f"learning rate at which the fluctuation diverges; a = 1, 0.5, S = {batch}",
                             "Theorem 2, convergence", exact, *recursion.threshold(0.5 * exact, 1.5 * exact)))
     return Findings(claims, xarray.Dataset())
-
-
-def _fewer(size: Size, batch: int) -> Size:
-    return dataclasses.replace(size, num_draws=size.num_draws * _MANY // max(batch, _MANY))
 
 
 def _powers(blocks: Float[np.ndarray, "b n"], highest: int) -> Float[np.ndarray, "b k"]:
