@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from sde_sgd.analysis import Claim, Relation
 from sde_sgd.papers.keskar2016 import paths, sharpness
 from sde_sgd.papers.keskar2016.batches import LARGE, SMALL, pair
-from sde_sgd.papers.keskar2016.measures import EPSILON, stacked
+from sde_sgd.papers.keskar2016.measures import EPSILON
 from sde_sgd.papers.keskar2016.networks import NETWORKS, digit_images, setting
 from sde_sgd.papers.keskar2016.paired import difference, ratio
 from sde_sgd.papers.keskar2016.size import Size
@@ -22,7 +22,7 @@ def small_and_large(size: Size, key: Any) -> Findings:
     """Compare the two batch sizes by everything that the paper compares them by."""
     import xarray
 
-    claims, rows, labels = [], [], []
+    claims, rows = [], []
     images = digit_images()
     for name in size.networks:
         case = setting(NETWORKS[name], images)
@@ -37,9 +37,10 @@ def small_and_large(size: Size, key: Any) -> Findings:
                 claims += [*sharpness.claims(name, table, data), *paths.claims(name, curves),
                            *sharpness.spectrum_claims(name, table.steep_share)]
                 data = xarray.merge([data, table, curves], join="outer")
-            rows.append(data)
-            labels.append(label)
-    return Findings(claims, stacked(rows, "case", labels))
+            rows.append(data.expand_dims(case=[label]))
+    together = xarray.merge(rows, join="outer", compat="no_conflicts")
+    labels = [str(row.case.item()) for row in rows]
+    return Findings(claims, together.sel(case=labels).assign_coords(case=labels))
 
 
 def comparison(label: str, name: str, measures: "xarray.Dataset") -> list[Claim]:
