@@ -57,7 +57,7 @@ def _runs(
 ) -> "xarray.Dataset":
     """Return the end of runs of so many epochs, for variants of the octaves of annealing and of the weight decay."""
     data = task(_NUM_EXAMPLES, NOISE)
-    steps = budget * -(-_NUM_EXAMPLES // _BATCH)
+    steps = budget * data.problem.steps_per_epoch(_BATCH)
 
     def process(octaves: float, decay: float) -> Any:
         return lambda rate, batch: annealed(rate, EpochShuffle(batch), steps, weight_decay=decay, octaves=octaves)

@@ -40,8 +40,8 @@ def learning_rates(size: Size, key: Any) -> Findings:
     rates = grid(-5, 3, size.octaves)
 
     def process(momentum: float) -> Any:
-        return lambda rate, batch: annealed(rate, EpochShuffle(batch), _EPOCHS * -(-_NUM_EXAMPLES // batch),
-                                            momentum=momentum)
+        return lambda rate, batch: annealed(
+            rate, EpochShuffle(batch), _EPOCHS * data.problem.steps_per_epoch(batch), momentum=momentum)
 
     with divergence_expected():
         runs = sweep(data.problem, {"SGD": process(0.0), "heavy ball": process(MOMENTUM)}, learning_rates=rates,
