@@ -140,6 +140,13 @@ def test_two_regimes_are_confirmed_where_they_are_and_refuted_where_they_are_not
     assert [verdict for statement, verdict in same.items() if statement.endswith("B = 500")] == ["refuted"]
 
 
+def test_a_best_learning_rate_at_the_edge_of_the_grid_decides_nothing():
+    found = found_epochs((40.0, 10), (40.0, 130))
+    about_rates = [claim for claim in epochs._rate_claims(found, "edge") + epochs._momentum_claims(found)
+                   if "accuracy" not in claim.statement and "B = 8" not in claim.statement]
+    assert {claim.verdict.value for claim in about_rates} == {"inconclusive"}
+
+
 def test_first_and_last_learning_rates_that_are_best_together():
     rates, ratios = training.grid(-7, 1, 2.0), (0, 4, 10)
     means = np.stack([(np.log2(rates) + 3 + 0.2 * place) ** 2 + (ratio - 4) ** 2 for place, ratio in enumerate(ratios)])

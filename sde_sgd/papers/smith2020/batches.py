@@ -25,8 +25,6 @@ _SOURCE = "Smith, Le (2018)"
 
 def best_batches(size: Size, key: Any) -> Findings:
     """Train for 1000 steps at constant learning rates, with 20 % label noise; find the best batch size of each."""
-    import xarray
-
     last = _runs(_NUM_EXAMPLES, size.rates, _BATCHES, size, key)
     logs = np.log2(size.rates)
     errors = curves(last.error, "learning_rate", "batch_size")
@@ -45,7 +43,7 @@ def best_batches(size: Size, key: Any) -> Findings:
     data = last[["accuracy"]].mean("seed").assign(
         accuracy_stderr=last.accuracy.std("seed", ddof=1) / size.batch_seeds**0.5,
         log2_best=("learning_rate", found.value), log2_best_stderr=("learning_rate", found.stderr))
-    return Findings(claims, xarray.Dataset(data))
+    return Findings(claims, data)
 
 
 def _runs(
@@ -59,7 +57,9 @@ def _runs(
 
 
 def _best(batches: tuple[int, ...], means: np.ndarray) -> np.ndarray:
-    return grid_minimum(np.log2(batches), means, 5).position
+    """Return log2 of the best batch size, NaN at the edge of the grid."""
+    found = grid_minimum(np.log2(batches), means, 5)
+    return np.where(found.at_edge, np.nan, found.position)
 
 
 def _number_claims(size: Size, key: Any) -> list[Claim]:

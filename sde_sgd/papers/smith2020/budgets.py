@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import xarray
 
 _NUM_EXAMPLES, _BATCH = 500, 16
-_LOW, _HIGH = -9, 1
+_LOW, _HIGH = -11, 1
 _SOURCE = "growing budgets"
 # Budgets up to 128 times as long lower the rate best for the test by about 2, and that best for training by about 16.
 _TEST, _TRAINING = -1 / 7, -4 / 7
@@ -132,9 +132,8 @@ def _edge_claims(
 def _ends(rates: tuple[float, ...], ratios: tuple[int, ...], means: np.ndarray) -> tuple[float, float]:
     """Return log2 of the first and of the last learning rate that are best together.
 
-    The best first rate for every ratio by a parabola, then the best ratio of those tried.
+    The best first rate for every ratio by a parabola, then the best ratio of those tried; NaN at the edge of the rates.
     """
-    found = grid_minimum(np.log2(rates), means)
-    best = int(np.argmin(found.value))
-    first = float(found.position[best])
+    best = int(np.argmin(grid_minimum(np.log2(rates), means).value))
+    first = float(best_rates(rates, means[best]))
     return first, first - ratios[best]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sde_sgd.analysis import Claim, Relation, Saturation, fit_regimes, fit_saturation, optimal_learning_rate, tuned
+from sde_sgd.analysis import Claim, Regimes, Relation, Saturation, fit_regimes, optimal_learning_rate, tuned
 from sde_sgd.noise import EpochShuffle
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.smith2020.data import task
@@ -20,6 +20,7 @@ from sde_sgd.papers.smith2020.training import (
     grid,
     measured,
     pair,
+    saturation,
     slope,
 )
 from sde_sgd.run import sweep
@@ -87,7 +88,12 @@ class _Found(NamedTuple):
 
     def saturation(self, mean: np.ndarray) -> Saturation:
         """Return the fit of the best learning rates of mean curves."""
-        return fit_saturation(self.batches, 2 ** best_rates(self.rates, mean), rising=True)
+        return saturation(self.batches, best_rates(self.rates, mean), rising=True)
+
+    def regimes(self, mean: np.ndarray) -> Regimes:
+        """Return the two power laws of the best learning rates of mean curves."""
+        logs = best_rates(self.rates, mean)
+        return fit_regimes(self.batches, 2**logs) if np.all(np.isfinite(logs)) else Regimes(*[np.nan] * 4)
 
 
 def _rate_claims(found: _Found, edge: str) -> list[Claim]:
@@ -115,12 +121,12 @@ def _rate_claims(found: _Found, edge: str) -> list[Claim]:
 def _corner(found: _Found, name: str) -> Claim:
     """Return what two power laws say: that the exponent falls at the corner."""
 
-    def statistic(mean: np.ndarray) -> float:
-        fit = fit_regimes(found.batches, 2 ** best_rates(found.rates, mean))
+    def change(mean: np.ndarray) -> float:
+        fit = found.regimes(mean)
         return fit.slope_above - fit.slope_below
 
-    fit = fit_regimes(found.batches, 2 ** best_rates(found.rates, found.loss(name).mean(axis=0)))
-    return measured(statistic, found.loss(name))(
+    fit = found.regimes(found.loss(name).mean(axis=0))
+    return measured(change, found.loss(name))(
         f"change of the exponent at the corner, {name}: {fit.slope_below:.2f} to {fit.slope_above:.2f} at "
         f"B = {fit.corner:.0f}", _REGIMES, 0.0, relation=Relation.BELOW)
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from sde_sgd.analysis import Claim, Measured, Relation, fit_saturation, grid_minimum
+from sde_sgd.analysis import Claim, Measured, Relation, grid_minimum
 from sde_sgd.curvature import critical_batch_size, gradient_noise_scale
 from sde_sgd.noise import WithReplacement
 from sde_sgd.papers.paper import Findings
 from sde_sgd.papers.smith2020.data import task
 from sde_sgd.papers.smith2020.size import Size
-from sde_sgd.papers.smith2020.training import divergence_expected, grid, measured, of, slope
+from sde_sgd.papers.smith2020.training import divergence_expected, grid, measured, of, saturation, slope
 from sde_sgd.problems import Problem
 from sde_sgd.processes import SGD
 from sde_sgd.run import simulate, sweep
@@ -52,14 +52,19 @@ class _Found(NamedTuple):
 
     def fit(self, mean: np.ndarray) -> tuple[float, float]:
         """Return the least steps and the critical batch size of a hyperbola through the best of every batch size."""
-        fitted = fit_saturation(self.batches, 2 ** grid_minimum(np.log2(self.rates), mean).value, rising=False)
+        fitted = saturation(self.batches, self.least(mean), rising=False)
         return fitted.limit, fitted.batch_size
+
+    def least(self, mean: np.ndarray) -> np.ndarray:
+        """Return log2 of the least steps of mean curves, NaN where they are at the edge of the grid."""
+        found = grid_minimum(np.log2(self.rates), mean)
+        return np.where(found.at_edge, np.nan, found.value)
 
     def slope(self, low: int, high: int) -> Any:
         """Return the exponent of the steps in the batch size."""
         inside = [place for place, batch in enumerate(self.batches) if low <= batch <= high]
         logs = np.log2(self.batches)[inside]
-        return measured(lambda mean: slope(logs, grid_minimum(np.log2(self.rates), mean).value), self.logs[:, inside])
+        return measured(lambda mean: slope(logs, self.least(mean)), self.logs[:, inside])
 
 
 def _steps(batch: int, rates: tuple[float, ...], size: Size, key: Any) -> np.ndarray:
@@ -83,8 +88,7 @@ def _hyperbola_claims(found: _Found) -> list[Claim]:
     note = "".join(f"at B = {batch} the best learning rate is at the edge of the grid. "
                    for batch, flag in zip(found.batches, edge, strict=True) if flag).rstrip()
     least, critical = found.fit(mean)
-    miss = measured(lambda mean: fit_saturation(
-        found.batches, 2 ** grid_minimum(np.log2(found.rates), mean).value, rising=False).residual, found.logs)
+    miss = measured(lambda mean: saturation(found.batches, found.least(mean), rising=False).residual, found.logs)
     return [
         found.slope(2, 8)("exponent of the steps to the target in B, B = 2 to 8: perfect scaling", _SOURCE, -0.8,
                           relation=Relation.BELOW, note=note),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sde_sgd.analysis import Claim, Measured, grid_minimum, jackknife
+from sde_sgd.analysis import Claim, Measured, Saturation, fit_saturation, grid_minimum, jackknife
 from sde_sgd.noise import AbstractNoise
 from sde_sgd.papers.smith2020.data import NUM_CLASSES
 from sde_sgd.processes import from_optax
@@ -82,8 +82,19 @@ def curves(values: "xarray.DataArray", *dims: str) -> Float[np.ndarray, "seed ..
 
 
 def best_rates(rates: Sequence[float], means: np.ndarray, num_points: int = 3) -> Float[np.ndarray, "..."]:
-    """Return log2 of the best learning rate of mean curves, the rates along the last axis."""
-    return grid_minimum(np.log2(rates), means, num_points).position
+    """Return log2 of the best learning rate of mean curves, the rates along the last axis; NaN at the edge of the grid.
+
+    So that a claim of it is inconclusive: the best may lie outside.
+    """
+    found = grid_minimum(np.log2(rates), means, num_points)
+    return np.where(found.at_edge, np.nan, found.position)
+
+
+def saturation(batches: Sequence[int], logs: np.ndarray, *, rising: bool) -> Saturation:
+    """Return `fit_saturation` of 2^logs, NaN throughout where one of them is not known."""
+    if not np.all(np.isfinite(logs)):
+        return Saturation(np.nan, np.nan, np.nan)
+    return fit_saturation(batches, 2**logs, rising=rising)
 
 
 def slope(x: Any, y: Any) -> float:
