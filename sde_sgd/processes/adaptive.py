@@ -89,7 +89,7 @@ class RMSpropSDE(AbstractProcess):
 
     def init(self, problem: Problem, params: PyTree) -> RMSpropState:
         """Return the state that starts from ``params``, the second moment in equilibrium."""
-        return RMSpropState(params, self.noise.variances(problem, params))
+        return RMSpropState(params, _widened(self.noise.variances(problem, params)))
 
     def step(self, problem: Problem, state: RMSpropState, draws: Draws) -> RMSpropState:
         """Return the state learning_rate**2 of time later."""
@@ -188,7 +188,8 @@ class AdamSDE(AbstractProcess):
     def init(self, problem: Problem, params: PyTree) -> AdamState:
         """Return the state that starts from ``params``, both averages at zero."""
         one = jnp.ones((), float_dtype(params))
-        return AdamState(params, tree.zeros_like(params), tree.zeros_like(params), one, one)
+        zeros = _widened(tree.zeros_like(params))
+        return AdamState(params, zeros, zeros, one, one)
 
     def step(self, problem: Problem, state: AdamState, draws: Draws) -> AdamState:
         """Return the state learning_rate**2 of time later."""
@@ -201,7 +202,7 @@ class AdamSDE(AbstractProcess):
         def body(index: Any, now: AdamState) -> AdamState:
             slot = jnp.asarray(index, jnp.uint32) * jnp.uint32(slots)
             kick = self.noise.fluctuation(problem, now.params, draws, slot)
-            mean = tree.axpy(spread, kick, _relaxed(now.mean, problem.gradient(now.params), kept))
+            mean = tree.axpy(spread, _widened(kick), _relaxed(now.mean, problem.gradient(now.params), kept))
             second_moment = _relaxed(now.second_moment, self.noise.variances(problem, now.params), kept_second)
             mean_start = now.mean_start * kept.astype(now.mean_start.dtype)
             second_start = now.second_moment_start * kept_second.astype(now.second_moment_start.dtype)
@@ -222,9 +223,16 @@ def _check(process: Any, name: str) -> None:
 
 
 def _divided(direction: PyTree, second_moment: PyTree, eps: Any) -> PyTree:
-    return jax.tree.map(lambda d, v: d / (jnp.sqrt(v) + jnp.asarray(eps, d.dtype)), direction, second_moment)
+    return jax.tree.map(lambda d, v: d.astype(v.dtype) / (jnp.sqrt(v) + jnp.asarray(eps, v.dtype)), direction,
+                        second_moment)
 
 
 def _relaxed(average: PyTree, target: PyTree, kept: Any) -> PyTree:
     """Return the exact relaxation of an average towards a frozen target."""
-    return jax.tree.map(lambda a, b: b + jnp.asarray(kept, b.dtype) * (a - b), average, target)
+    return jax.tree.map(lambda a, b: b.astype(a.dtype) + jnp.asarray(kept, a.dtype) * (a - b.astype(a.dtype)), average,
+                        target)
+
+
+def _widened(values: PyTree) -> PyTree:
+    """Return the values in float32 at least: in half precision an average forgets nothing, as 1 - rate rounds to 1."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), values)
