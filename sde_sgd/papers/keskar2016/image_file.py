@@ -20,13 +20,13 @@ def image_file(size: Size, key: Any) -> Findings:
     if size.data is None:
         return Findings([Claim(f"{name} on images of 28 x 28 or 32 x 32 pixels: test accuracy SB - LB in points",
                                "Table 2", 0.0, None, relation=Relation.ABOVE,
-                               note="no image file was given: pass --data PATH.") for name in NETWORKS],
+                               note="no image file was given: pass --data PATH.") for name in size.networks],
                         xarray.Dataset())
     images = file_images(size.data, size.num_train, size.num_test)
     small, large = (max(round(share * size.num_train), 1) for share in _SHARES)
     claims, rows = [], []
-    for name, network in NETWORKS.items():
-        found = pair(setting(network, images), "SGD", (small, large), size.num_seeds, key)
+    for name in size.networks:
+        found = pair(setting(NETWORKS[name], images), "SGD", (small, large), size.num_seeds, key)
         claims += comparison(f"{name}, SGD, image file, B = {small} and {large}", name, found.measures)
         rows.append(found.measures)
-    return Findings(claims, stacked(rows, "network", list(NETWORKS)))
+    return Findings(claims, stacked(rows, "network", size.networks))
