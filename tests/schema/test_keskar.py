@@ -72,7 +72,7 @@ def test_claims_of_the_sweep_see_temperature_and_tuning():
     small, large = (sweep_rows([(batch, 0.0125 * factor) for factor in (1, 2, 4, 8)], 0.5) for batch in (4, 32))
     worse, sharper = batch_sizes._tuned(small.isel(cell=slice(1)), large)
     assert worse.measured == pytest.approx(0, abs=0.02) and sharper.measured == pytest.approx(0, abs=0.02)
-    assert "LB 0.1 of 0.0125 to 0.1" in worse.note
+    assert "LB 0.1 of 0.0125 to 0.1, at the edge" in worse.note
 
 
 def test_figure_has_nine_panels():

@@ -35,7 +35,7 @@ PAPER = Paper(
     },
     figure=figures.figure,
     full=Size(num_seeds=8, num_tables=5, batch_sizes=(4, 8, 16, 32, 50, 125, 250), warm_epochs=(0, 1, 2, 4, 8, 16),
-              num_doublings=4, networks=("F1", "C1"), optimisers=("SGD", "ADAM"), remedies=remedies.NAMES,
+              num_doublings=5, networks=("F1", "C1"), optimisers=("SGD", "ADAM"), remedies=remedies.NAMES,
               num_train=1000, num_test=2000),
     quick=Size(num_seeds=5, num_tables=3, batch_sizes=(4, 16, 50), warm_epochs=(0, 1, 8), num_doublings=2,
                networks=("F1",), optimisers=("SGD",), remedies=("SAM 0.05",), num_train=500, num_test=1000),

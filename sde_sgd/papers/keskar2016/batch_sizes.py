@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray
 
 _FACTORS = (4, 8)  # times the small batch, at as many times its learning rate
+_SMALL_FACTORS = (0.5, 2.0, 4.0)  # of the learning rate, tried for small batches beside 1
 _LOOK = 0.625  # units of time, learning rate times steps, between two looks at the loss
 _MAX_TIME = 250.0
 _FLAT_FROM = 50  # where the sharpness has levelled off, with 500 examples
@@ -44,7 +45,7 @@ def sweep(size: Size, key: Any) -> Findings:
     factors = [factor for factor in _FACTORS if factor * SMALL in size.batch_sizes]
     same = cells([(factor * SMALL, factor * RATE) for factor in factors], "temperature")
     doublings = 2.0 ** np.arange(size.num_doublings + 1)
-    small = cells([(SMALL, RATE / 2), (SMALL, 2 * RATE)], "small")
+    small = cells([(SMALL, RATE * factor) for factor in _SMALL_FACTORS], "small")
     large = cells([(LARGE, RATE * factor) for factor in doublings], "large")
     claims = [*_against_batch_size(by_batch), *_temperature(by_batch, same, factors[-1]),
               *_tuned(xarray.concat([small, by_batch.isel(cell=[0])], "cell"), large)]
@@ -117,7 +118,10 @@ def _tuned(small: "xarray.Dataset", large: "xarray.Dataset") -> list[Claim]:
         criterion = (-by_rate.test_accuracy).where(~lost)
         chosen.append(tuned(criterion, *(by_rate[name] for name in names)))
         best, rates = int(np.nanargmin(criterion.mean("seed", skipna=False))), by_rate.learning_rate.values
-        notes.append(f"{label} {rates[best]:g} of {rates[0]:g} to {rates[-1]:g}")
+        usable = rates[np.isfinite(criterion.values).all(axis=criterion.get_axis_num("seed"))]
+        edge = ", the largest at which every run reaches the loss" if rates[best] == usable[-1] < rates[-1] else (
+            ", at the edge" if rates[best] in (usable[0], usable[-1]) else "")
+        notes.append(f"{label} {rates[best]:g} of {usable[0]:g} to {usable[-1]:g}{edge}")
     (accuracy, sharp), (other_accuracy, other_sharp) = chosen
     note = f"learning rates, chosen for every seed by the others, mostly {' and '.join(notes)}."
     return [
