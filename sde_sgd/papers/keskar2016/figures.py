@@ -1,12 +1,11 @@
 """The figure: batch size, course, warm start, paths, remedies and learning rates in nine panels."""
 
 from collections.abc import Mapping
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sde_sgd.papers.keskar2016.batches import LARGE, SMALL
+from sde_sgd.papers.keskar2016.batches import LARGE, RATE, SMALL
 from sde_sgd.plotting.marks import PAGE, legend_handle, marks, paper_style
 
 if TYPE_CHECKING:
@@ -71,12 +70,14 @@ def _batch_sizes(ax: Any, sweep: "xarray.Dataset", name: str, label: str) -> Non
     _draw(ax, batches, joined, _RED, r"$\eta / B$ kept", marker="s", line="--")
     ax.set_xscale("log", base=2)
     ticks = rows.cell_batch_size.values
+    ticks = ticks if len(ticks) <= 4 else ticks[::2]
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     if name == "sharpness":
         _plain_log(ax, "y")
     ax.set(xlabel="batch size", ylabel=label)
     ax.set_title("Fig. 4: at equal training loss" if name == "sharpness" else "Fig. 4: accuracy", loc="left")
-    ax.legend(loc="upper left" if name == "sharpness" else "lower left", handlelength=1.6)
+    if name == "sharpness":
+        ax.legend(loc="center right", handlelength=1.6)
 
 
 def _learning_rates(ax: Any, sweep: "xarray.Dataset") -> None:
@@ -89,10 +90,10 @@ def _learning_rates(ax: Any, sweep: "xarray.Dataset") -> None:
     for rows, colour, marker, batch in series:
         _draw(ax, rows.cell_learning_rate, rows.test_accuracy.transpose("cell", "seed"), colour, f"B = {batch}",
               marker=marker)
-    _plain_log(ax, "x")
+    _plain_log(ax, "x", RATE * 4.0 ** np.arange(3))
     ax.set(xlabel="learning rate", ylabel=_ACCURACY)
     ax.set_title("learning rate tuned", loc="left")
-    ax.legend(loc="lower right", handlelength=1.6)
+    ax.legend(loc="upper left", handlelength=1.6)
 
 
 def _course(ax: Any, rows: "xarray.Dataset", name: str, label: str) -> None:
@@ -102,7 +103,7 @@ def _course(ax: Any, rows: "xarray.Dataset", name: str, label: str) -> None:
             continue
         values = rows[name].sel(case=case).transpose("level", "seed")
         _draw(ax, rows.level, values, colour, case, marker=marker)
-    _plain_log(ax, "x")
+    _plain_log(ax, "x", rows.level.values[::2])
     ax.set(xlabel="training loss", ylabel=label)
     ax.invert_xaxis()
     if name == "sharpness":
@@ -151,21 +152,23 @@ def _remedies(ax: Any, rows: "xarray.Dataset") -> None:
     """Draw a point for each remedy: how sharp and how accurate."""
     accuracy, height = _mean(rows.test_accuracy.transpose("remedy", "seed"))
     sharp, width = _mean(rows.sharpness.transpose("remedy", "seed"))
-    for place, (name, (colour, _, marker)) in enumerate(zip(rows.remedy.values, cycle(marks()))):
+    for place, name in enumerate(rows.remedy.values):
+        colour, _, marker = marks()[place % len(marks())]
         ax.errorbar(sharp[place], accuracy[place], height[place], width[place], color=colour, marker=marker,
-                    linestyle="none", elinewidth=0.9, label=name)
+                    markerfacecolor=colour if place < len(marks()) else "white", linestyle="none", elinewidth=0.9,
+                    label=name)
     _plain_log(ax, "x")
     ax.set(xlabel=_SHARPNESS, ylabel=_ACCURACY)
     ax.set_title("App. E: remedies", loc="left")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5, handlelength=1)
 
 
-def _plain_log(ax: Any, axis: str) -> None:
-    """Make an axis logarithmic, its ticks plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+def _plain_log(ax: Any, axis: str, places: Any = None) -> None:
+    """Make an axis logarithmic, its ticks plain numbers, at 1, 2 and 5 by default."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     getattr(ax, f"set_{axis}scale")("log")
     ticks = getattr(ax, f"{axis}axis")
-    ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 5)) if places is None else FixedLocator(places))
     ticks.set_minor_locator(NullLocator())
     ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
