@@ -65,7 +65,7 @@ def _rates(ax: Any, data: "xarray.Dataset") -> None:
         fit = fit_saturation(row.batch_size, row.learning_rate_best, rising=True)
         ax.plot(line, [optimal_learning_rate(batch, fit.limit, fit.batch_size) for batch in line], color=colour)
     ax.plot([], [], color="0.4", label=r"$\eta_{max}/(1 + B_{noise}/B)$")
-    ax.set(yscale="log", ylabel="best effective learning rate")
+    ax.set(yscale="log", ylabel="best effective rate, 95 % interval")
     ax.set_title("20 epochs", loc="left")
     _batch_axis(ax, data.batch_size)
     ax.legend(loc="upper left", handlelength=1.4, fontsize=6.5)
@@ -75,7 +75,7 @@ def _accuracies(ax: Any, data: "xarray.Dataset") -> None:
     for name, (colour, marker) in _STYLES.items():
         row = data.sel(process=name)
         _points(ax, row.batch_size, 100 * row.accuracy, 100 * row.accuracy_stderr, colour, marker, name, "-")
-    ax.set(ylabel="test accuracy, %")
+    ax.set(ylabel="test accuracy, %, with standard error")
     ax.set_title("20 epochs, rate tuned", loc="left")
     _batch_axis(ax, data.batch_size)
     ax.legend(loc="lower left")
@@ -89,7 +89,7 @@ def _equal_steps(ax: Any, data: "xarray.Dataset") -> None:
                                      100 * data.accuracy_best_for_training.values, strict=True):
         ax.annotate(f"{loss:.2g}", (batch, accuracy), (0, -9), textcoords="offset points", fontsize=6, color=_RED,
                     ha="center")
-    ax.set(ylabel="test accuracy, %")
+    ax.set(ylabel="test accuracy, %, with standard error")
     ax.margins(y=0.14)
     ax.set_title("1000 steps, noisy labels", loc="left")
     _batch_axis(ax, data.batch_size)
@@ -104,7 +104,7 @@ def _budgets(ax: Any, data: "xarray.Dataset") -> None:
         start = float(row.learning_rate_best[0])
         ax.plot(row.budget, start * (row.budget / row.budget[0]) ** exponent, color=colour, linestyle=_DASHED)
     ax.plot([], [], color="0.4", linestyle=_DASHED, label="as the paper says")
-    ax.set(yscale="log", ylabel="best learning rate")
+    ax.set(yscale="log", ylabel="best rate, 95 % interval")
     _batch_axis(ax, data.budget)
     ax.set_xlabel("epoch budget")
     ax.set_title("B = 16, noisy labels", loc="left")
@@ -126,17 +126,17 @@ def _steps(ax: Any, data: "xarray.Dataset") -> None:
 
 
 def _orders(ax: Any, data: "xarray.Dataset") -> None:
-    for name, colour, marker in zip(LOSSES, (_BLUE, _GREEN, _RED), "o^s", strict=True):
-        ax.plot(data.learning_rate, data.distance.sel(loss=name), color=colour, marker=marker, label=f"flow of {name}"
-                if name == LOSSES[0] else name)
+    labels = ("flow of the loss", r"with $\eta/4\,|\nabla f|^2$", "with that of the batches")
+    for name, label, colour, marker in zip(LOSSES, labels, (_BLUE, _GREEN, _RED), "o^s", strict=True):
+        ax.plot(data.learning_rate, data.distance.sel(loss=name), color=colour, marker=marker, label=label)
     rates = data.learning_rate.values
-    for name, order in ((LOSSES[0], 2), (LOSSES[2], 3)):
+    for name, order, place, side in ((LOSSES[0], 2, (4, -8), "left"), (LOSSES[2], 3, (-4, 3), "right")):
         start = float(data.distance.sel(loss=name)[-1])
         ax.plot(rates, 0.7 * start * (rates / rates[-1]) ** order, color="0.5", linestyle=_DOTTED)
-        ax.annotate(f"slope {order}", (rates[1], 0.7 * start * (rates[1] / rates[-1]) ** order), (3, -9),
-                    textcoords="offset points", fontsize=6.5, color="0.4")
+        ax.annotate(f"slope {order}", (rates[2], 0.7 * start * (rates[2] / rates[-1]) ** order), place,
+                    textcoords="offset points", fontsize=6.5, color="0.4", ha=side)
     ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="distance of mean iterate")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
     ax.minorticks_off()
     ax.set_title("one epoch, all orders", loc="left")
-    ax.legend(loc="upper left", fontsize=6)
+    ax.legend(loc="lower right", fontsize=6, handlelength=1.6, bbox_to_anchor=(1.04, 0.0))
