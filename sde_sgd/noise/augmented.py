@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from sde_sgd._core.functions import as_pytree
 from sde_sgd._core.random import Draws, slots_for_bits
 from sde_sgd.noise.base import AbstractMinibatch, AbstractNoise
-from sde_sgd.problems.problem import Batch, Problem
+from sde_sgd.problems.problem import Problem
 
 
 class Augmented(AbstractNoise):
@@ -88,7 +88,11 @@ class Augmented(AbstractNoise):
 
     def num_slots(self, problem: Problem, params: PyTree) -> int:
         """Return how many slots of randomness one gradient takes."""
-        return self.noise.num_slots(problem, params) + slots_for_bits(2 * self._num_rows(problem, params))
+        return self.noise.num_slots(problem, params) + slots_for_bits(2 * self.num_rows(problem, params))
+
+    def num_rows(self, problem: Problem, params: PyTree) -> int:
+        """Return how many examples the sampling scheme draws."""
+        return self.noise.num_rows(problem, params)
 
     def factor(self, problem: Problem) -> Any:
         """Return that of the sampling scheme: the variance of the *mean* gradients of the examples alone."""
@@ -104,15 +108,6 @@ class Augmented(AbstractNoise):
         keys = jax.random.wrap_key_data(words, impl="threefry2x32")
         rows = jax.vmap(self.transform)(keys, problem.rows(batch.indices))
         return jax.grad(problem.loss_of_rows)(params, rows, batch.weights), sampler
-
-    def _num_rows(self, problem: Problem, params: PyTree) -> int:
-        """Return how many examples the sampling scheme draws."""
-
-        def sample() -> Batch:
-            zero = jax.numpy.uint32(0)
-            return self.noise.sample(problem, params, self.noise.init(), Draws((zero, zero), zero))[0]
-
-        return jax.eval_shape(sample).indices.shape[0]
 
 
 def _shapes(example: PyTree) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -57,6 +58,10 @@ class AbstractNoise(eqx.Module):
     def num_slots(self, problem: Problem, params: PyTree) -> int:
         """Return how many slots of randomness one gradient takes."""
 
+    def num_rows(self, problem: Problem, params: PyTree) -> int:
+        """Return how many examples are copied for one gradient; 0 for a noise that takes them where they lie."""
+        return 0
+
     @abc.abstractmethod
     def factor(self, problem: Problem) -> Any:
         r"""Return :math:`\varphi`, the variance of one gradient in units of the single-example variance."""
@@ -70,6 +75,15 @@ class AbstractMinibatch(AbstractNoise):
         self, problem: Problem, params: PyTree, sampler: PyTree, draws: Draws, slot: Any = 0
     ) -> tuple[Batch, PyTree]:
         """Draw the next minibatch; return it as a weighting, and the next sampler."""
+
+    def num_rows(self, problem: Problem, params: PyTree) -> int:
+        """Return how many examples are drawn, those of weight zero included."""
+
+        def sample() -> Batch:
+            zero = jnp.uint32(0)
+            return self.sample(problem, params, self.init(), Draws((zero, zero), zero))[0]
+
+        return jax.eval_shape(sample).indices.shape[0]
 
     def gradient(
         self, problem: Problem, params: PyTree, sampler: PyTree, draws: Draws, slot: Any = 0

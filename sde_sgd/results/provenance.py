@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,8 +23,8 @@ _LONGEST_LISTED_ARRAY = 16
 
 
 def numerics_signature(
-    dtype: Any, tile_size: int | None, program: str | None = None
-) -> dict[str, str | int | bool | None]:
+    dtype: Any, tile_size: int | Sequence[int] | None, program: str | None = None
+) -> dict[str, str | int | bool | list[int] | None]:
     """Return everything the last bits of a run depend on, beside its key and configuration.
 
     Two runs of one package version with equal keys, configurations and signatures agree bit for bit, whatever their
@@ -35,7 +35,8 @@ def numerics_signature(
     dtype
         Dtype of the parameters.
     tile_size
-        Number of lanes in a tile; None for the results of several runs together.
+        Number of lanes in a tile, or all such numbers where processes differ in it; None for the results of several
+        runs together.
     program
         Name or digest of the compiled program, where the run has one.
 
@@ -60,13 +61,19 @@ def numerics_signature(
         "x64": bool(jax.config.jax_enable_x64),
         "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
         "dtype": str(jnp.dtype(dtype)),
-        "tile_size": None if tile_size is None else int(tile_size),
+        "tile_size": _one_or_all(tile_size),
         "xla_flags": _numeric_flags(os.environ.get("XLA_FLAGS", "")),
         "program": program,
     }
 
 
-def provenance(config: Mapping[str, Any], key: jax.Array, *, dtype: Any, tile_size: int | None,
+def _one_or_all(sizes: int | Sequence[int] | None) -> int | list[int] | None:
+    if sizes is None or isinstance(sizes, int):
+        return sizes
+    return int(sizes[0]) if len(sizes) == 1 else [int(size) for size in sizes]
+
+
+def provenance(config: Mapping[str, Any], key: jax.Array, *, dtype: Any, tile_size: int | Sequence[int] | None,
                program: str | None = None) -> dict[str, str]:
     """Return dataset attributes that say how to make the dataset again.
 

@@ -19,9 +19,8 @@ from sde_sgd.run.fixed_effort import pilot_levels
 from sde_sgd.run.method import AbstractSplitting, Estimates
 from sde_sgd.run.pace import Pace
 from sde_sgd.run.places import Places, every_place, numbered, program_of, trials, usable_places
-from sde_sgd.run.program import shard
 from sde_sgd.run.replica import Ladder, Replica, Shared, first_turn, move, probability, turn
-from sde_sgd.run.tiles import LANES, padded
+from sde_sgd.run.shares import Shares, shard
 
 _TILE = 32  # replicas that share a program; each holds all its particles
 _LOOKS_PER_TURN = 8
@@ -114,13 +113,9 @@ def _placed(
     shared: Shared, pool: PyTree, runs: np.ndarray, own: np.ndarray, places: Places, mesh: Mesh
 ) -> tuple[Shared, Array, PyTree]:
     """Return what all replicas share, their numbers and the pools that are their own, on the devices."""
-    placed = NamedSharding(mesh, PartitionSpec(LANES))
-
-    def put(values: np.ndarray) -> Array:
-        return jax.device_put(places.put(padded(values, mesh.size, places.num_usable)), placed)
-
-    pools = jax.tree.map(lambda leaf: put(np.asarray(leaf)[own]), pool)
-    return jax.device_put(shared, NamedSharding(mesh, PartitionSpec())), put(runs.astype(np.uint32)), pools
+    shares = Shares(mesh, places, 1, len(own))
+    pools = jax.tree.map(lambda leaf: shares.put(np.asarray(leaf)[own]), pool)
+    return jax.device_put(shared, NamedSharding(mesh, PartitionSpec())), shares.put(runs.astype(np.uint32)), pools
 
 
 def _run_group(
@@ -130,9 +125,7 @@ def _run_group(
     mesh = excursions.mesh
     shared, runs, pools = _placed(shared, pool, own, own, places, mesh)
 
-    def take(values: Array) -> np.ndarray:
-        return places.take(np.asarray(values)).reshape(-1)[: len(own)]
-
+    take = Shares(mesh, places, 1, len(own)).take
     replicas = begin(shared, pools, mesh=mesh, num_particles=num_particles)
     pace = Pace(_FIRST_TURNS)
     before = turns = 0

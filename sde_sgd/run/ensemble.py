@@ -18,6 +18,7 @@ from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.records import Snapshots
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, joined, trailing
+from sde_sgd.run.tiles import tile_size
 
 
 class Cell(NamedTuple):
@@ -37,6 +38,7 @@ class Ensemble(NamedTuple):
     record: Mapping[str, Any]
     quantities: Quantities
     key: Any
+    tile_sizes: tuple[int, ...]
 
 
 def run_ensemble(
@@ -66,7 +68,10 @@ def run_ensemble(
     diverged_at = diverged_at[where]
     _warn_of_divergence(diverged_at)
     variables = {name: (dims, values[where]) for name, (dims, values) in variables.items()}
-    return Ensemble(variables, diverged_at, problem, params, record, quantities, key)
+    kinds = {_structure(process): process for process in processes}.values()
+    example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
+    sizes = tuple(sorted({tile_size(problem, example, process) for process in kinds}))
+    return Ensemble(variables, diverged_at, problem, params, record, quantities, key, sizes)
 
 
 def _run_unique(

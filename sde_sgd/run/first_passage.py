@@ -18,9 +18,10 @@ from sde_sgd.run.passage import DIVERGED, AbstractSource, GivenParams, OwnStarts
 from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.queue import Ended, run_queue
 from sde_sgd.run.records import Snapshots
+from sde_sgd.run.shares import lane_mesh
 from sde_sgd.run.statistics import AbstractRecord, joined, trailing
 from sde_sgd.run.targets import Regions, check_regions, named_regions
-from sde_sgd.run.tiles import lane_mesh, tile_size
+from sde_sgd.run.tiles import tile_size
 
 if TYPE_CHECKING:
     import xarray
@@ -125,7 +126,7 @@ def first_passage(
     passage = Passage(problem, moving, Regions(tuple(named.values())), source, _records(problem, process, record),
                       jax.random.key_data(key))
     example = jax.eval_shape(problem.init, jax.random.key(0))
-    tile = tile_size(problem, example, lanes_leave=True)
+    tile = tile_size(problem, example, process, lanes_leave=True)
     max_looks = int(max_steps) * moving.looks_per_step // look_every
     with progress_bar(float(num_lanes), "first passage", progress, "runs") as report:
         ended, _ = run_queue(passage, starts, max_looks, mesh=lane_mesh(), tile=tile, report=report,

@@ -11,7 +11,6 @@ from sde_sgd.results.dataset import build
 from sde_sgd.results.provenance import provenance
 from sde_sgd.run.ensemble import Ensemble
 from sde_sgd.run.schedule import Records
-from sde_sgd.run.tiles import tile_size
 
 if TYPE_CHECKING:
     import xarray
@@ -73,4 +72,4 @@ def _attrs(ensemble: Ensemble, config: Mapping[str, Any]) -> dict[str, str]:
     shared = {"problem": problem, "params": params, "record": ensemble.record,
               "num_seeds": ensemble.diverged_at.shape[-1]}
     return provenance({**config, **shared}, ensemble.key, dtype=float_dtype(example),
-                      tile_size=tile_size(problem, example))
+                      tile_size=ensemble.tile_sizes)

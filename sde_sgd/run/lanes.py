@@ -1,4 +1,4 @@
-"""The host loop: lanes cut into tiles, tiles advanced chunk by chunk, records gathered on the way."""
+"""The host loop: groups of tiles advanced chunk by chunk, records gathered on the way."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -6,18 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import clock_for
 from sde_sgd.run.pace import Pace
-from sde_sgd.run.places import Places, every_place, numbered, program_of, trials, usable_places
-from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_records, start
+from sde_sgd.run.places import every_place, numbered, program_of, trials, usable_places
+from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_carry, example_records, start
 from sde_sgd.run.schedule import Schedule
+from sde_sgd.run.shares import Shares, lane_mesh
 from sde_sgd.run.statistics import Gatherer, joined
-from sde_sgd.run.tiles import LANES, lane_mesh, padded, tile_size
+from sde_sgd.run.tiles import tile_size, tiles_in_a_call
 
 Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
@@ -34,8 +35,7 @@ class Run(NamedTuple):
     root: jax.Array
     schedule: Schedule
     cadence: dict[str, tuple[int, int]]
-    mesh: Mesh
-    places: Places
+    shares: Shares
     rows: int
 
 
@@ -73,15 +73,16 @@ def run_cells(
         for none.
     """
     run, shapes = _prepare(problem, processes[0], schedule, quantities, params, key)
-    program = program_of((run.problem, quantities, processes[0], run.params), run.mesh, run.rows)
-    run = run._replace(places=usable_places(program, run.places.tile, _tried(run, processes[0])))
-    store = _Store(quantities, shapes, run.places, len(processes), num_seeds, schedule.num_records)
+    shares = run.shares
+    program = program_of((run.problem, quantities, processes[0], run.params), shares.mesh, shares.room, run.rows)
+    shares = shares._replace(places=usable_places(program, shares.places.tile, _tried(run, processes[0])))
+    store = _Store(quantities, shapes, len(processes), num_seeds, schedule.num_records)
     pace = Pace(_FIRST_CHUNK_STEPS)
-    num_lanes = len(processes) * num_seeds
-    group = run.mesh.size * run.places.num_usable
+    num_lanes, group = len(processes) * num_seeds, shares.most_lanes
     for begin in range(0, num_lanes, group):
         lanes = np.arange(begin, min(begin + group, num_lanes), dtype=np.int64)
-        _run_group(run, processes, lanes // num_seeds, lanes % num_seeds, store, pace, report)
+        own = run._replace(shares=shares._replace(num_lanes=len(lanes)))
+        _run_group(own, processes, lanes // num_seeds, lanes % num_seeds, store, pace, report)
     return store.variables(), store.diverged_at
 
 
@@ -91,10 +92,11 @@ def _prepare(
     mesh = lane_mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
     shapes = example_records(problem, process, quantities, params)
-    bytes_per_lane = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    record_bytes = _bytes(shapes)
     example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
-    tile = tile_size(problem, example)
-    rows = _RECORD_BUFFER_BYTES // max(bytes_per_lane * tile, 1)
+    tile = tile_size(problem, example, process)
+    room = tiles_in_a_call(tile, _bytes(example_carry(problem, process, quantities, params)) + record_bytes)
+    rows = _RECORD_BUFFER_BYTES // max(record_bytes * room * tile, 1)
     run = Run(
         problem=jax.device_put(problem, everywhere),
         quantities=jax.device_put(quantities, everywhere),
@@ -105,12 +107,15 @@ def _prepare(
             name: (accumulator.every or schedule.record_every, accumulator.burn_in)
             for name, accumulator in quantities.accumulators.items()
         },
-        mesh=mesh,
-        places=every_place(tile),
+        shares=Shares(mesh, every_place(tile), room, num_lanes=1),
         # A power of two that depends on shapes alone, so that the number of steps never decides the program.
         rows=2 ** int(math.log2(min(max(rows, 1), 64))),
     )
     return run, shapes
+
+
+def _bytes(shapes: PyTree) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def _tried(run: Run, process: AbstractProcess) -> Iterator[PyTree]:
@@ -120,22 +125,17 @@ def _tried(run: Run, process: AbstractProcess) -> Iterator[PyTree]:
     fixed = run._replace(root=root, cadence=dict.fromkeys(run.cadence, (1, 0)))
     for number, (steps, value) in enumerate(trials(example)):
         lanes = _placed(run, [numbered(process, value)], np.zeros(1, int), np.full(1, number))
-        carry = start(run.problem, run.quantities, lanes, run.params, root, mesh=run.mesh)
-        carry, survived, rows = _advance(fixed, lanes, carry, Call(0, 1, steps, 0))
-        yield carry, survived, jax.tree.map(lambda buffer: np.asarray(buffer)[:, 0], rows)
+        carry, survived, rows = _advance(fixed, lanes, _start(fixed, lanes), Call(0, 1, steps, 0))
+        yield carry, survived, jax.tree.map(lambda buffer: np.asarray(buffer)[:, :, 0], rows)
 
 
 def _placed(run: Run, processes: Sequence[AbstractProcess], cells: np.ndarray, seeds: np.ndarray) -> Lanes:
-    """Return the lanes of one tile a device, on the devices."""
-    placed = NamedSharding(run.mesh, PartitionSpec(LANES))
-
-    def put(values: np.ndarray) -> jax.Array:
-        return jax.device_put(run.places.put(padded(values, run.mesh.size, run.places.num_usable)), placed)
+    """Return the lanes of a group, on the devices."""
 
     def per_lane(*leaves: Any) -> jax.Array:
-        return put(np.stack([np.asarray(leaf) for leaf in leaves])[cells])
+        return run.shares.put(np.stack([np.asarray(leaf) for leaf in leaves])[cells])
 
-    return Lanes(put(seeds.astype(np.uint32)), jax.tree.map(per_lane, *processes))
+    return Lanes(run.shares.put(seeds.astype(np.uint32)), jax.tree.map(per_lane, *processes))
 
 
 def _run_group(
@@ -147,16 +147,17 @@ def _run_group(
     pace: Pace,
     report: Callable[[float], None],
 ) -> None:
-    """Take one tile a device from start to end."""
-    lanes = _placed(run, processes, cells, seeds)
-    carry = start(run.problem, run.quantities, lanes, run.params, run.root, mesh=run.mesh)
+    """Take as many lanes as there is room for from start to end."""
+    lanes, shares = _placed(run, processes, cells, seeds), run.shares
+    carry = _start(run, lanes)
     for call in _calls(run, pace):
         with pace.timed(call.num_steps):
             carry, survived, rows = _advance(run, lanes, carry, call)
-            survived = run.places.take(np.asarray(survived)).reshape(-1).astype(np.int64)  # waits for the call to end
-        store.add(call, cells, seeds, survived, rows)
+            survived = shares.take(survived).astype(np.int64)  # waits for the call to end
+        values = None if call.record is None else jax.tree.map(shares.take, rows)
+        store.add(call, cells, seeds, survived, values)
         report(float(call.num_steps * len(seeds)))
-    store.finish(cells, seeds, carry)
+    store.finish(cells, seeds, jax.tree.map(shares.take, carry.accumulators))
 
 
 def _calls(run: Run, pace: Pace) -> Iterator[Call]:
@@ -181,20 +182,27 @@ def _calls(run: Run, pace: Pace) -> Iterator[Call]:
         record += 1
 
 
+def _start(run: Run, lanes: Lanes) -> Carry:
+    shares = run.shares
+    return start(run.problem, run.quantities, lanes, run.params, run.root, shares.num_tiles, mesh=shares.mesh,
+                 tile=shares.places.tile)
+
+
 def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call) -> tuple[Carry, Any, Any]:
     event_steps = math.gcd(call.length, *(every for every, _ in run.cadence.values())) if run.cadence else call.length
     emit = call.record is not None
     clock = clock_for(call.step, call.num_intervals, call.length, max(event_steps, 1), emit, run.cadence)
-    return advance(run.problem, run.quantities, lanes, run.root, carry, clock, mesh=run.mesh, rows=run.rows)
+    shares = run.shares
+    carry, (survived, rows) = advance(run.problem, run.quantities, lanes, run.root, carry, shares.num_tiles, clock,
+                                      mesh=shares.mesh, tile=shares.places.tile, rows=run.rows)
+    return carry, survived, rows
 
 
 class _Store:
-    """The results on the host, filled tile by tile in the order of the lanes."""
+    """The results on the host, filled group by group in the order of the lanes."""
 
-    def __init__(
-        self, quantities: Quantities, shapes: Any, places: Places, num_cells: int, num_seeds: int, num_records: int
-    ):
-        self.quantities, self.places = quantities, places
+    def __init__(self, quantities: Quantities, shapes: Any, num_cells: int, num_seeds: int, num_records: int):
+        self.quantities = quantities
         self.diverged_at = np.full((num_cells, num_seeds), -1, np.int64)
         self.accumulated: dict[str, Any] = {}
         self.gatherers: dict[tuple[str, str], Gatherer] = {
@@ -204,8 +212,7 @@ class _Store:
         }
 
     def add(self, call: Call, cells: np.ndarray, seeds: np.ndarray, survived: np.ndarray, rows: Any) -> None:
-        """Take what one call returned."""
-        survived = survived[: len(cells)]
+        """Take what one call returned for these lanes."""
         new = (survived != call.num_steps) & (self.diverged_at[cells, seeds] < 0)
         # A lane that was not finite before its first step survived more steps than were made.
         ended = np.where(survived > call.num_steps, 0, call.step + survived + 1)
@@ -214,25 +221,19 @@ class _Store:
             return
         span = slice(call.record, call.record + call.num_intervals)
         for (name, part), gatherer in self.gatherers.items():
-            values = np.asarray(rows[name][part])[:, : call.num_intervals]  # (device, row, lane, ...)
-            # Tile by tile, so that sums over lanes do not depend on how many devices there are.
-            for index, tile in enumerate(self.places.take(np.moveaxis(values, 1, 2))):
-                own = slice(index * len(tile), (index + 1) * len(tile))
-                if len(cells[own]):
-                    gatherer.add(cells[own], seeds[own], span, tile[: len(cells[own])])
+            gatherer.add(cells, seeds, span, rows[name][part][:, : call.num_intervals])
 
-    def finish(self, cells: np.ndarray, seeds: np.ndarray, carry: Carry) -> None:
+    def finish(self, cells: np.ndarray, seeds: np.ndarray, accumulators: Any) -> None:
         """Take the accumulators of lanes that reached the end."""
         diverged = self.diverged_at[cells, seeds] >= 0
 
-        def own(leaf: Any) -> np.ndarray:
-            lanes = self.places.take(np.asarray(leaf))
-            lanes = lanes.reshape(-1, *lanes.shape[2:])[: len(cells)].copy()
+        def own(leaf: np.ndarray) -> np.ndarray:
+            lanes = leaf.copy()
             # What a diverged lane gathered before its end is no estimate of anything.
             lanes[diverged] = np.nan if np.issubdtype(lanes.dtype, np.floating) else 0
             return lanes
 
-        final = jax.tree.map(own, carry.accumulators)
+        final = jax.tree.map(own, accumulators)
         if not self.accumulated:
             shape = self.diverged_at.shape
             self.accumulated = jax.tree.map(lambda leaf: np.zeros((*shape, *leaf.shape[1:]), leaf.dtype), final)

@@ -23,7 +23,7 @@ from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import add64
 from sde_sgd.run.motion import AbstractMotion, Spaced
 from sde_sgd.run.places import numbered
-from sde_sgd.run.program import shard
+from sde_sgd.run.shares import shard, tile_by_tile
 from sde_sgd.run.statistics import AbstractRecord, evaluate
 from sde_sgd.run.targets import AbstractTarget, Band
 
@@ -148,30 +148,18 @@ def advance(
 
     def device(passage: Passage, states: PyTree, slots: Slots, num_tiles: Array, length: Array) -> Any:
         states = jax.tree.map(lambda leaf: leaf.at[slots.order].get(mode="promise_in_bounds"), states)
-        first = _tile_of((states, slots), 0, tile)
-        shapes = jax.eval_shape(lambda: _run_tile(passage, first, length))
-        num_slots = slots.run.shape[0]
-        empty = jax.tree.map(lambda leaf: jnp.zeros((num_slots, *leaf.shape[1:]), leaf.dtype), shapes[1])
 
-        def one(index: Array, held: tuple[PyTree, Progress]) -> tuple[PyTree, Progress]:
-            own = _run_tile(passage, _tile_of((held[0], slots), index, tile), length)
-            return jax.tree.map(
-                lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, index * tile, 0), held, own
-            )
+        def one(states: PyTree, slots: Slots) -> tuple[PyTree, Progress]:
+            return _run_tile(passage, states, slots, length)
 
-        return jax.lax.fori_loop(0, num_tiles, one, (states, empty))
+        return tile_by_tile(one, states, slots, num_tiles, tile)
 
     split = (False, True, True, True, False)
     return shard(device, mesh, split)(passage, states, slots, num_tiles, length)
 
 
-def _tile_of(lanes: PyTree, index: Any, tile: int) -> PyTree:
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * tile, tile, 0), lanes)
-
-
-def _run_tile(passage: Passage, lanes: tuple[PyTree, Slots], length: Array) -> tuple[PyTree, Progress]:
+def _run_tile(passage: Passage, states: PyTree, slots: Slots, length: Array) -> tuple[PyTree, Progress]:
     """Give the lanes of one tile up to ``length`` looks each."""
-    states, slots = lanes
     root = jax.random.wrap_key_data(passage.root)
     states = jax.lax.cond(jnp.any(slots.fresh), lambda: _with_starts(passage, states, slots), lambda: states)
     code = jnp.where(slots.fresh, jax.vmap(lambda state: _code_at_start(passage, state))(states), 0)

@@ -1,4 +1,4 @@
-"""The one compiled program: a tile of lanes advanced by any number of steps, with records on the way.
+"""The one compiled program: tiles of lanes advanced by any number of steps, with records on the way.
 
 Every physical parameter is a per-lane array and every count is a dynamic argument, so nothing but shapes, the kind of
 process and the recorded quantities decides compilation.
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from sde_sgd._core import tree
@@ -17,8 +17,8 @@ from sde_sgd._core.random import DYNAMICS, INITIALISE, RECORD, Draws, lane_key
 from sde_sgd.problems.problem import Problem
 from sde_sgd.run.clock import Clock, add64
 from sde_sgd.run.motion import computed_once
+from sde_sgd.run.shares import shard, tile_by_tile
 from sde_sgd.run.statistics import AbstractAccumulator, AbstractRecord, evaluate
-from sde_sgd.run.tiles import LANES
 
 
 class Lanes(NamedTuple):
@@ -54,28 +54,32 @@ def example_records(problem: Problem, process: Any, quantities: Quantities, para
     return jax.eval_shape(lane, problem, process, params)
 
 
-def shard(function: Any, mesh: Mesh, per_lane: tuple[bool, ...]) -> Any:
-    """Run ``function`` on every device's own tile; ``per_lane`` says which arguments have a leading device axis."""
-
-    def local(*arguments: Any) -> Any:
-        paired = zip(arguments, per_lane, strict=True)
-        own = [jax.tree.map(lambda leaf: leaf[0], given) if split else given for given, split in paired]
-        return jax.tree.map(lambda leaf: leaf[None], function(*own))
-
-    specs = tuple(PartitionSpec(LANES) if split else PartitionSpec() for split in per_lane)
-    # There is no collective in a tile, so nothing varies that the checker could protect.
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(LANES), check_vma=False)
+def example_carry(problem: Problem, process: Any, quantities: Quantities, params: PyTree) -> Carry:
+    """Return the shapes and dtypes of what one lane takes from call to call."""
+    first = functools.partial(_first_carry, problem, quantities)
+    root = jax.random.key_data(jax.random.key(0))
+    return jax.eval_shape(lambda: first(jnp.uint32(0), process, params, root))
 
 
-@functools.partial(jax.jit, static_argnames=("mesh",))
-def start(problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array, *, mesh: Mesh) -> Carry:
+@functools.partial(jax.jit, static_argnames=("mesh", "tile"))
+def start(
+    problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array, num_tiles: Array, *,
+    mesh: Mesh, tile: int,
+) -> Carry:
     """Return the lanes before their first step. ``params`` None: the problem's own start, a key per lane."""
 
-    def tile(problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array) -> Carry:
+    def device(
+        problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array, tiles: Array
+    ) -> Carry:
         one = functools.partial(_first_carry, problem, quantities)
-        return jax.vmap(one, in_axes=(0, 0, None, None))(lanes.ids, lanes.process, params, root)
 
-    return shard(tile, mesh, (False, False, True, False, False))(problem, quantities, lanes, params, root)
+        def first(_: Any, lanes: Lanes) -> tuple[Any, Carry]:
+            return (), jax.vmap(one, in_axes=(0, 0, None, None))(lanes.ids, lanes.process, params, root)
+
+        return tile_by_tile(first, (), lanes, tiles, tile)[1]
+
+    split = (False, False, True, False, False, True)
+    return shard(device, mesh, split)(problem, quantities, lanes, params, root, num_tiles)
 
 
 def _first_carry(
@@ -95,32 +99,39 @@ def _first_carry(
     return Carry(state, tree.all_finite(state.params), accumulators)
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "rows"), donate_argnames=("carry",))
+@functools.partial(jax.jit, static_argnames=("mesh", "tile", "rows"), donate_argnames=("carry",))
 def advance(
     problem: Problem,
     quantities: Quantities,
     lanes: Lanes,
     root: Array,
     carry: Carry,
+    num_tiles: Array,
     clock: Clock,
     *,
     mesh: Mesh,
+    tile: int,
     rows: int,
-) -> tuple[Carry, Array, dict[str, dict[str, Array]]]:
-    """Advance one tile per device.
+) -> tuple[Carry, tuple[Array, dict[str, dict[str, Array]]]]:
+    """Advance every device's first ``num_tiles`` tiles.
 
     Returns
     -------
     tuple
-        The next carry; the number of steps of this call each lane survived; and the records, every array with leading
-        axes (device, row, lane), of which the first ``num_intervals`` rows are filled.
+        The next carry; with it the number of steps of this call each lane survived and the records, every array with
+        leading axes (device, lane, row), of which the first ``num_intervals`` rows are filled.
     """
 
-    def tile(problem: Problem, quantities: Quantities, lanes: Lanes, root: Array, carry: Carry, clock: Clock) -> Any:
-        return _Tile(problem, quantities, lanes, root).run(carry, clock, rows)
+    def device(
+        problem: Problem, quantities: Quantities, lanes: Lanes, root: Array, carry: Carry, tiles: Array, clock: Clock
+    ) -> Any:
+        def one(carry: Carry, lanes: Lanes) -> Any:
+            return _Tile(problem, quantities, lanes, root).run(carry, clock, rows)
 
-    split = (False, False, True, False, True, False)
-    return shard(tile, mesh, split)(problem, quantities, lanes, root, carry, clock)
+        return tile_by_tile(one, carry, lanes, tiles, tile)
+
+    split = (False, False, True, False, True, True, False)
+    return shard(device, mesh, split)(problem, quantities, lanes, root, carry, num_tiles, clock)
 
 
 class _Progress(NamedTuple):
@@ -141,7 +152,7 @@ class _Tile:
         self.lanes = lanes
         self.root = root
 
-    def run(self, carry: Carry, clock: Clock, rows: int) -> tuple[Carry, Array, dict[str, dict[str, Array]]]:
+    def run(self, carry: Carry, clock: Clock, rows: int) -> tuple[Carry, tuple[Array, dict[str, dict[str, Array]]]]:
         # A lane is alive while it survived as many steps as were made.
         never = jnp.uint32(0xFFFFFFFF)
         survived = jnp.where(carry.alive, jnp.uint32(0), never)
@@ -160,7 +171,8 @@ class _Tile:
 
         progress, records = jax.lax.fori_loop(jnp.int32(0), clock.num_intervals, interval, (progress, records))
         alive = progress.survived == progress.made
-        return Carry(progress.state, alive, progress.accumulators), progress.survived, records
+        by_lane = jax.tree.map(lambda buffer: jnp.moveaxis(buffer, 0, 1), records)
+        return Carry(progress.state, alive, progress.accumulators), (progress.survived, by_lane)
 
     def event(self, progress: _Progress, clock: Clock) -> _Progress:
         """Make the steps up to the next event and update the accumulators that are due."""

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sde_sgd.run.pace import Pace
 from sde_sgd.run.passage import Passage, Progress, Slots, advance, empty_states, example_state
 from sde_sgd.run.places import Places, every_place, program_of, trials, usable_places
-from sde_sgd.run.tiles import LANES
+from sde_sgd.run.shares import LANES
 
 _CALLS_PER_LIFE = 20  # calls in the mean life of a run with all lanes taken; a run that stops wastes half a call
 _FIRST_LOOKS = 16

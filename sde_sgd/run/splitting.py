@@ -21,8 +21,9 @@ from sde_sgd.run.method import AbstractSplitting, Estimates
 from sde_sgd.run.motion import Iterates
 from sde_sgd.run.passage import AbstractSource
 from sde_sgd.run.progress import progress_bar
+from sde_sgd.run.shares import lane_mesh
 from sde_sgd.run.targets import check_regions
-from sde_sgd.run.tiles import lane_mesh, tile_size
+from sde_sgd.run.tiles import tile_size
 
 if TYPE_CHECKING:
     import xarray
@@ -137,7 +138,7 @@ def splitting(
     check_regions({"region": region}, problem, need_levels=False)
     check_regions({"score": score}, problem, need_levels=True)
     example = jax.eval_shape(problem.init, jax.random.key(0))
-    tile = tile_size(problem, example, lanes_leave=True)
+    tile = tile_size(problem, example, process, lanes_leave=True)
     run_key, host_key = (jax.random.fold_in(key, number) for number in (0, 1))
     with progress_bar(None, "splitting", progress, "excursions") as report:
         excursions = Excursions(problem, Iterates(process), region, score, key=run_key, max_steps=max_steps,

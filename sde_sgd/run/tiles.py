@@ -1,4 +1,4 @@
-"""Tiles: the fixed-size groups of lanes that every run is cut into, and the devices they go to.
+"""Tiles: the fixed-size groups of lanes that every run is cut into.
 
 All lanes run in tiles of one power-of-two size, by one compiled program a tile. So the bits of a lane depend neither
 on how many lanes there are, nor on their order, nor on the number of devices.
@@ -8,29 +8,33 @@ import math
 from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import AxisType, Mesh
 
 from sde_sgd._core import tree
+from sde_sgd.noise import AbstractNoise
 from sde_sgd.problems.examples import bytes_per_example, lanes_together
 from sde_sgd.problems.problem import Problem
 
-LANES = "lanes"
+# What the examples that the lanes of a tile copy in one step may take on a CPU: half of a core's first cache.
+_COPIED_BYTES = 20 * 2**10
 
 # What a tile may take on an accelerator, and what a lane of it takes: copies of the params (the state of an optimiser,
 # gradients, old and new), their widest numbers, and examples of a batch.
 _ACCELERATOR_BYTES = 2**33
 _COPIES, _WIDEST, _ROWS = 10, 8, 1024
 
+# Lanes, and bytes of what they carry, for which a device has room in one call: enough to share the host's part of it.
+_CALL_LANES, _CALL_BYTES = 4096, 2**25
 
-def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> int:
-    """Return the number of lanes in a tile: a function of the problem's shapes and the kinds of run and device alone.
 
-    A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles; with
-    data, a short tile keeps the params and the gathered rows in the cache, the shorter one where a row is long. A
-    network's params fill the vectors and the cache by themselves, and its lanes are few: at most eight, fewer the
-    larger it is. Where lanes leave one by one, the last of them keep a whole tile busy, and shorter ones waste less.
-    On an accelerator a tile fills the device as far as its memory is sure to allow.
+def tile_size(problem: Problem, params: Any, process: Any, *, lanes_leave: bool = False) -> int:
+    """Return the number of lanes in a tile: a function of shapes and the kinds of process, run and device alone.
+
+    A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles. With
+    data, full gradients share the examples among the lanes of a tile, while minibatches copy examples for every lane,
+    and a short tile keeps the copies in the cache. A network's params fill the vectors and the cache by themselves,
+    and its lanes are few: at most eight, fewer the larger it is. Where lanes leave one by one, the last of them keep a
+    whole tile busy, and shorter ones waste less. On an accelerator a tile fills the device as far as its memory is
+    sure to allow.
     """
     size = tree.size(params)
     bare = problem.num_examples == 1 and size <= 64
@@ -39,6 +43,9 @@ def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> in
         return (128 if lanes_leave else 2048) if on_cpu else (2**14 if lanes_leave else 2**17)
     example = bytes_per_example(problem.example_loss, params, problem.data)
     if on_cpu and size <= 4096 and lanes_together(example) > 4:
+        copied = _copied_bytes(problem, params, process)
+        if copied:
+            return 2 ** min(max(int(math.log2(_COPIED_BYTES / copied)), 1), 6)
         return 64 if tree.size(problem.data) <= 128 * problem.num_examples else 16
     if on_cpu:
         together = lanes_together(example)
@@ -47,14 +54,16 @@ def tile_size(problem: Problem, params: Any, *, lanes_leave: bool = False) -> in
     return 2 ** min(max(int(math.log2(_ACCELERATOR_BYTES / lane)), 0), 10)
 
 
-def lane_mesh() -> Mesh:
-    """Return the one-dimensional mesh over this process's devices."""
-    devices = jax.local_devices()
-    return jax.make_mesh((len(devices),), (LANES,), axis_types=(AxisType.Auto,), devices=devices)
+def tiles_in_a_call(tile: int, bytes_per_lane: int) -> int:
+    """Return for how many tiles a device has room in one call: a tile fills an accelerator by itself."""
+    if jax.default_backend() != "cpu":
+        return 1
+    return max(min(_CALL_LANES, _CALL_BYTES // max(bytes_per_lane, 1)) // tile, 1)
 
 
-def padded(values: np.ndarray, num_devices: int, tile: int) -> np.ndarray:
-    """Return lane values as (devices, tile, ...), the last one repeated to fill the shape."""
-    short = num_devices * tile - len(values)
-    filled = np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values
-    return filled.reshape(num_devices, tile, *values.shape[1:])
+def _copied_bytes(problem: Problem, params: Any, process: Any) -> float:
+    """Return the bytes of the examples that one lane copies for one gradient; 0 where none is copied."""
+    noise = getattr(process, "noise", None)
+    rows = noise.num_rows(problem, params) if isinstance(noise, AbstractNoise) else 0
+    data = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(problem.data))
+    return rows * data / problem.num_examples

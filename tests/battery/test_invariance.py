@@ -23,7 +23,7 @@ from sde_sgd.run import lanes as host
 from sde_sgd.run import pace
 from sde_sgd.run.clock import clock_for
 from sde_sgd.run.program import Lanes, Quantities, advance, start
-from sde_sgd.run.tiles import lane_mesh
+from sde_sgd.run.shares import lane_mesh
 
 ROOT = pathlib.Path(ss.__file__).parents[1]
 KEY = 11
@@ -194,9 +194,11 @@ def crossing(begin, num_steps, num_lanes=4):
     quantities = Quantities({}, {"m": ss.Moments(flat, every=2)})
     per_lane = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (1, num_lanes)), process)
     members = Lanes(jnp.arange(num_lanes, dtype=jnp.uint32)[None], per_lane)
-    carry = start(problem, quantities, members, None, root, mesh=mesh)
+    one_tile = np.ones(mesh.size, np.int32)
+    carry = start(problem, quantities, members, None, root, one_tile, mesh=mesh, tile=num_lanes)
     clock = clock_for(begin, 1, num_steps, 1, False, {"m": (2, 0)})
-    carry, survived, _ = advance(problem, quantities, members, root, carry, clock, mesh=mesh, rows=1)
+    carry, (survived, _) = advance(problem, quantities, members, root, carry, one_tile, clock, mesh=mesh,
+                                   tile=num_lanes, rows=1)
     np.testing.assert_array_equal(survived, num_steps)
     return np.asarray(carry.state.params)[0], int(carry.accumulators["m"][""].count[0, 0])
 

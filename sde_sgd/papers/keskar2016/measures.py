@@ -13,8 +13,7 @@ from jaxtyping import Array, PyTree
 from sde_sgd.curvature import KeskarBox, top_eigenvalue, trace, worst_case_sharpness
 from sde_sgd.papers.keskar2016.networks import Setting
 from sde_sgd.problems import accuracy
-from sde_sgd.run.program import shard
-from sde_sgd.run.tiles import lane_mesh
+from sde_sgd.run.shares import lane_mesh, shard
 
 if TYPE_CHECKING:
     import xarray
