@@ -54,7 +54,7 @@ def configure(
         folder = pathlib.Path(compilation_cache).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _add_flag(name: str, flag: str) -> None:

@@ -58,6 +58,10 @@ class WithReplacement(AbstractMinibatch):
         """Return how many slots of randomness one gradient takes."""
         return slots_for_indices(self.capacity)
 
+    def num_rows(self, problem: Problem, params: PyTree) -> int:
+        """Return how many examples are drawn, those of weight zero included."""
+        return self.capacity
+
     def factor(self, problem: Problem) -> Any:
         """Return 1/B."""
         return sampling_factor(self.batch_size, problem.num_examples, replacement=True)
@@ -100,6 +104,10 @@ class WithoutReplacement(AbstractMinibatch):
         """Return how many slots of randomness one gradient takes."""
         return 1
 
+    def num_rows(self, problem: Problem, params: PyTree) -> int:
+        """Return how many examples are drawn, those of weight zero included."""
+        return min(self.capacity, problem.num_examples)
+
     def factor(self, problem: Problem) -> Any:
         """Return (N-B)/(B(N-1))."""
         return sampling_factor(self.batch_size, problem.num_examples, replacement=False)
@@ -108,7 +116,7 @@ class WithoutReplacement(AbstractMinibatch):
         self, problem: Problem, params: PyTree, sampler: PyTree, draws: Draws, slot: Any = 0
     ) -> tuple[Batch, PyTree]:
         """Draw one minibatch as a weighting of the examples."""
-        rows = min(self.capacity, problem.num_examples)
+        rows = self.num_rows(problem, params)
         indices = draws.subset(rows, problem.num_examples, slot)
         return Batch(indices, _mean_weights(self.batch_size, rows, float_dtype(params))), sampler
 
@@ -156,6 +164,10 @@ class EpochShuffle(AbstractMinibatch):
         """Return how many slots of randomness one gradient takes."""
         return slots_for_bits(2)
 
+    def num_rows(self, problem: Problem, params: PyTree) -> int:
+        """Return how many examples are drawn, those of weight zero included."""
+        return min(self.capacity, problem.num_examples)
+
     def factor(self, problem: Problem) -> Any:
         """Return (N-B)/(B(N-1)), the factor of one full batch seen alone."""
         return sampling_factor(self.batch_size, problem.num_examples, replacement=False)
@@ -170,7 +182,7 @@ class EpochShuffle(AbstractMinibatch):
         key0 = jnp.where(begins, fresh[0], sampler.key0)
         key1 = jnp.where(begins, fresh[1], sampler.key1)
         batch_size = jnp.asarray(self.batch_size, jnp.uint32)
-        rows = min(self.capacity, num_examples)
+        rows = self.num_rows(problem, params)
         start = sampler.batch * batch_size
         count = jnp.minimum(batch_size, jnp.uint32(num_examples) - start)
         # Rows beyond the batch are gathered from inside the data and weighted zero.

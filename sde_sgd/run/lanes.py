@@ -14,7 +14,16 @@ from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import clock_for
 from sde_sgd.run.pace import Pace
 from sde_sgd.run.places import every_place, numbered, program_of, trials, usable_places
-from sde_sgd.run.program import Carry, Lanes, Quantities, advance, example_carry, example_records, start
+from sde_sgd.run.program import (
+    Carry,
+    Lanes,
+    Quantities,
+    advance,
+    example_carry,
+    example_records,
+    first_params,
+    start,
+)
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.shares import Shares, lane_mesh
 from sde_sgd.run.statistics import Gatherer, joined
@@ -183,9 +192,9 @@ def _calls(run: Run, pace: Pace) -> Iterator[Call]:
 
 
 def _start(run: Run, lanes: Lanes) -> Carry:
-    shares = run.shares
-    return start(run.problem, run.quantities, lanes, run.params, run.root, shares.num_tiles, mesh=shares.mesh,
-                 tile=shares.places.tile)
+    shares, tile = run.shares, run.shares.places.tile
+    params = first_params(run.problem, run.params, lanes.ids, run.root, shares.num_tiles, mesh=shares.mesh, tile=tile)
+    return start(run.problem, run.quantities, lanes, params, shares.num_tiles, mesh=shares.mesh, tile=tile)
 
 
 def _advance(run: Run, lanes: Lanes, carry: Carry, call: Call) -> tuple[Carry, Any, Any]:

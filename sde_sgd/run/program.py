@@ -56,38 +56,49 @@ def example_records(problem: Problem, process: Any, quantities: Quantities, para
 
 def example_carry(problem: Problem, process: Any, quantities: Quantities, params: PyTree) -> Carry:
     """Return the shapes and dtypes of what one lane takes from call to call."""
-    first = functools.partial(_first_carry, problem, quantities)
-    root = jax.random.key_data(jax.random.key(0))
-    return jax.eval_shape(lambda: first(jnp.uint32(0), process, params, root))
+    example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
+    return jax.eval_shape(functools.partial(_first_carry, problem, quantities, process), example)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "tile"))
+def first_params(
+    problem: Problem, params: PyTree, ids: Array, root: Array, num_tiles: Array, *, mesh: Mesh, tile: int
+) -> PyTree:
+    """Return where the lanes begin. ``params`` None: the problem's own start, a key per lane.
+
+    A program of its own, since the initialisers of a network take longer to compile than its steps and are the same
+    for every process.
+    """
+
+    def device(problem: Problem, params: PyTree, ids: Array, root: Array, num_tiles: Array) -> PyTree:
+        def one(lane: Array) -> PyTree:
+            if params is not None:
+                return params
+            key = lane_key(jax.random.wrap_key_data(root), lane, purpose=INITIALISE)
+            return problem.init(jax.random.wrap_key_data(jnp.stack(key)))
+
+        return tile_by_tile(lambda _, ids: ((), jax.vmap(one)(ids)), (), ids, num_tiles, tile)[1]
+
+    split = (False, False, True, False, True)
+    return shard(device, mesh, split)(problem, params, ids, root, num_tiles)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "tile"))
 def start(
-    problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array, num_tiles: Array, *,
-    mesh: Mesh, tile: int,
+    problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, num_tiles: Array, *, mesh: Mesh, tile: int
 ) -> Carry:
-    """Return the lanes before their first step. ``params`` None: the problem's own start, a key per lane."""
+    """Return the lanes before their first step, from the params of every lane."""
 
-    def device(
-        problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, root: Array, tiles: Array
-    ) -> Carry:
-        one = functools.partial(_first_carry, problem, quantities)
+    def device(problem: Problem, quantities: Quantities, lanes: Lanes, params: PyTree, num_tiles: Array) -> Carry:
+        one = jax.vmap(functools.partial(_first_carry, problem, quantities))
+        both = lanes.process, params
+        return tile_by_tile(lambda _, lanes: ((), one(*lanes)), (), both, num_tiles, tile)[1]
 
-        def first(_: Any, lanes: Lanes) -> tuple[Any, Carry]:
-            return (), jax.vmap(one, in_axes=(0, 0, None, None))(lanes.ids, lanes.process, params, root)
-
-        return tile_by_tile(first, (), lanes, tiles, tile)[1]
-
-    split = (False, False, True, False, False, True)
-    return shard(device, mesh, split)(problem, quantities, lanes, params, root, num_tiles)
+    split = (False, False, True, True, True)
+    return shard(device, mesh, split)(problem, quantities, lanes, params, num_tiles)
 
 
-def _first_carry(
-    problem: Problem, quantities: Quantities, lane: Array, process: Any, params: PyTree, root: Array
-) -> Carry:
-    if params is None:
-        key = lane_key(jax.random.wrap_key_data(root), lane, purpose=INITIALISE)
-        params = problem.init(jax.random.wrap_key_data(jnp.stack(key)))
+def _first_carry(problem: Problem, quantities: Quantities, process: Any, params: PyTree) -> Carry:
     state = process.init(problem, params)
     accumulators = {}
     for name, accumulator in quantities.accumulators.items():

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
@@ -89,12 +90,14 @@ def tile_by_tile(
     def part(index: Any, held: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * tile, tile, 0), held)
 
+    # Traced once, here, for its shapes and for the loop.
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(part(0, carry), part(0, lanes))
     num_lanes = jax.tree.leaves(lanes)[0].shape[0]
-    shapes = jax.eval_shape(lambda: function(part(0, carry), part(0, lanes))[1])
-    empty = jax.tree.map(lambda leaf: jnp.zeros((num_lanes, *leaf.shape[1:]), leaf.dtype), shapes)
+    empty = jax.tree.map(lambda leaf: jnp.zeros((num_lanes, *leaf.shape[1:]), leaf.dtype), shapes[1])
 
     def one(index: Array, held: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        own = function(part(index, held[0]), part(index, lanes))
+        arguments = jax.tree.leaves((part(index, held[0]), part(index, lanes)))
+        own = jax.tree.unflatten(jax.tree.structure(shapes), jaxpr_as_fun(traced)(*arguments))
         return jax.tree.map(
             lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, index * tile, 0), held, own
         )

@@ -22,7 +22,7 @@ from sde_sgd._core.random import DYNAMICS, Draws, lane_key
 from sde_sgd.run import lanes as host
 from sde_sgd.run import pace
 from sde_sgd.run.clock import clock_for
-from sde_sgd.run.program import Lanes, Quantities, advance, start
+from sde_sgd.run.program import Lanes, Quantities, advance, first_params, start
 from sde_sgd.run.shares import lane_mesh
 
 ROOT = pathlib.Path(ss.__file__).parents[1]
@@ -195,7 +195,8 @@ def crossing(begin, num_steps, num_lanes=4):
     per_lane = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (1, num_lanes)), process)
     members = Lanes(jnp.arange(num_lanes, dtype=jnp.uint32)[None], per_lane)
     one_tile = np.ones(mesh.size, np.int32)
-    carry = start(problem, quantities, members, None, root, one_tile, mesh=mesh, tile=num_lanes)
+    params = first_params(problem, None, members.ids, root, one_tile, mesh=mesh, tile=num_lanes)
+    carry = start(problem, quantities, members, params, one_tile, mesh=mesh, tile=num_lanes)
     clock = clock_for(begin, 1, num_steps, 1, False, {"m": (2, 0)})
     carry, (survived, _) = advance(problem, quantities, members, root, carry, one_tile, clock, mesh=mesh,
                                    tile=num_lanes, rows=1)

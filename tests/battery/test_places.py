@@ -67,13 +67,16 @@ RUNS = {
 @pytest.fixture
 def one_lane(monkeypatch):
     """Give every lane of a run the number 3: they are all the same lane."""
-    for name in ("start", "advance"):
-        original = getattr(host, name)
+    first_params, lanes_advance = host.first_params, host.advance
 
-        def of_lanes(problem, quantities, lanes, *rest, original=original, **more):
-            return original(problem, quantities, lanes._replace(ids=jnp.full_like(lanes.ids, 3)), *rest, **more)
+    def at_start(problem, params, ids, *rest, **more):
+        return first_params(problem, params, jnp.full_like(ids, 3), *rest, **more)
 
-        monkeypatch.setattr(host, name, of_lanes)
+    def on_the_way(problem, quantities, lanes, *rest, **more):
+        return lanes_advance(problem, quantities, lanes._replace(ids=jnp.full_like(lanes.ids, 3)), *rest, **more)
+
+    monkeypatch.setattr(host, "first_params", at_start)
+    monkeypatch.setattr(host, "advance", on_the_way)
     advance = queue.advance
 
     def of_slots(passage, states, slots, *rest, **more):
