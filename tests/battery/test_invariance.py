@@ -114,6 +114,15 @@ def test_a_short_record_buffer_is_of_no_effect(monkeypatch):
 
 
 @each_run
+def test_the_room_for_tiles_is_of_no_effect(name, monkeypatch):
+    """One tile a call, or a few of them: lanes meet others, and groups of lanes end elsewhere."""
+    everything = whole(name)
+    for num_tiles in (1, 3):
+        monkeypatch.setattr(host, "tiles_in_a_call", lambda tile, size, room=num_tiles: room)
+        assert_same(run(name), everything)
+
+
+@each_run
 def test_the_distance_of_records_is_of_no_effect(name):
     everything = whole(name)
     for record_every in (1, 6, 12):
@@ -172,7 +181,7 @@ def digests():
     return found
 
 
-@pytest.mark.parametrize("num_devices", [2, 4])
+@pytest.mark.parametrize("num_devices", [2, 4, 8])
 def test_the_number_of_devices_is_of_no_effect(num_devices):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, str(num_devices)]

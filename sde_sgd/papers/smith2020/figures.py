@@ -108,6 +108,7 @@ def _budgets(ax: Any, data: "xarray.Dataset") -> None:
     _batch_axis(ax, data.budget)
     ax.set_xlabel("epoch budget")
     ax.set_title("B = 16, noisy labels", loc="left")
+    ax.set_ylim(bottom=ax.get_ylim()[0] / 40)  # room for the legend
     ax.legend(loc="lower left", fontsize=6.5)
 
 
@@ -122,7 +123,7 @@ def _steps(ax: Any, data: "xarray.Dataset") -> None:
     ax.set(yscale="log", ylabel="steps to training loss 0.15")
     ax.set_title("steps to a loss", loc="left")
     _batch_axis(ax, data.batch_size)
-    ax.legend(loc="upper right", fontsize=6.5)
+    ax.legend(loc="upper right", fontsize=6.5, frameon=True, framealpha=1.0, edgecolor="none")
 
 
 def _orders(ax: Any, data: "xarray.Dataset") -> None:
