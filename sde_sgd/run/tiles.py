@@ -23,7 +23,7 @@ _ACCELERATOR_BYTES = 2**33
 _COPIES, _WIDEST, _ROWS = 10, 8, 1024
 
 # Lanes, and bytes of what they carry, for which a device has room in one call: enough to share the host's part of it.
-_CALL_LANES, _CALL_BYTES = 4096, 2**22
+_CALL_LANES, _CALL_BYTES = 2**13, 2**22
 
 
 def tile_size(problem: Problem, params: Any, process: Any, *, lanes_leave: bool = False) -> int:

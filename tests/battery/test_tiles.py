@@ -86,9 +86,9 @@ def test_the_signature_names_every_tile_of_a_sweep():
 
 
 def test_room_is_bounded_by_lanes_and_by_memory():
-    assert tiles_in_a_call(64, 4) == 64
+    assert tiles_in_a_call(64, 4) == 128
     assert tiles_in_a_call(8, 2**19) == 1
-    assert tiles_in_a_call(2048, 0) == 2
+    assert tiles_in_a_call(2048, 0) == 4
 
 
 # --- their shares ----------------------------------------------------------------------------------------------------
