@@ -32,6 +32,11 @@ def size(tree: PyTree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+def num_bytes(tree: PyTree) -> int:
+    """Return the bytes that the arrays of the tree take, or those of their shapes would."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
 def all_finite(tree: PyTree) -> Array:
     """Return whether every number of the tree is finite."""
     checks = [_finite(leaf) for leaf in jax.tree.leaves(tree)]

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from sde_sgd._core import tree
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.clock import clock_for
@@ -101,10 +102,10 @@ def _prepare(
     mesh = lane_mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
     shapes = example_records(problem, process, quantities, params)
-    record_bytes = _bytes(shapes)
+    record_bytes = tree.num_bytes(shapes)
     example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
     tile = tile_size(problem, example, process)
-    room = tiles_in_a_call(tile, _bytes(example_carry(problem, process, quantities, params)) + record_bytes)
+    room = tiles_in_a_call(tile, tree.num_bytes(example_carry(problem, process, quantities, params)) + record_bytes)
     rows = _RECORD_BUFFER_BYTES // max(record_bytes * room * tile, 1)
     run = Run(
         problem=jax.device_put(problem, everywhere),
@@ -121,10 +122,6 @@ def _prepare(
         rows=2 ** int(math.log2(min(max(rows, 1), 64))),
     )
     return run, shapes
-
-
-def _bytes(shapes: PyTree) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def _tried(run: Run, process: AbstractProcess) -> Iterator[PyTree]:

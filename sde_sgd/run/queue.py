@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sde_sgd._core import tree
 from sde_sgd.run.pace import Pace
 from sde_sgd.run.passage import Passage, Progress, Slots, advance, empty_states, example_state
 from sde_sgd.run.places import Places, every_place, program_of, trials, usable_places
@@ -209,7 +210,7 @@ class _Queue:
 
 def _num_tiles(passage: Passage, num_runs: int, num_devices: int, places: Places) -> int:
     """Return how many tiles of lanes a device holds: a power of two, as memory allows."""
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(example_state(passage)))
+    size = tree.num_bytes(example_state(passage))
     most = min(_STATE_BYTES // size, _MOST_LANES) // places.tile
     wanted = -(-num_runs // (num_devices * places.num_usable))
     num_tiles = 1

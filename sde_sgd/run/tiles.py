@@ -14,8 +14,9 @@ from sde_sgd.noise import AbstractNoise
 from sde_sgd.problems.examples import bytes_per_example, lanes_together
 from sde_sgd.problems.problem import Problem
 
-# What the examples that the lanes of a tile copy in one step may take on a CPU: half of a core's first cache.
-_COPIED_BYTES = 20 * 2**10
+# On a CPU: what the examples that the lanes of a tile copy in one step may take, half of a core's first cache; and
+# what the params of a network's lanes may, so that their gradients and new values are in its second cache too.
+_COPIED_BYTES, _PARAMS_BYTES = 20 * 2**10, 2**19
 
 # What a tile may take on an accelerator, and what a lane of it takes: copies of the params (the state of an optimiser,
 # gradients, old and new), their widest numbers, and examples of a batch.
@@ -31,8 +32,8 @@ def tile_size(problem: Problem, params: Any, process: Any, *, lanes_leave: bool 
 
     A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles. With
     data, full gradients share the examples among the lanes of a tile, while minibatches copy examples for every lane,
-    and a short tile keeps the copies in the cache. A network's params fill the vectors and the cache by themselves,
-    and its lanes are few: at most eight, fewer the larger it is. Where lanes leave one by one, the last of them keep a
+    and a short tile keeps the copies in the cache. A network's params fill the vectors by themselves, and its lanes
+    are few: at most eight, fewer the larger it is. Where lanes leave one by one, the last of them keep a
     whole tile busy, and shorter ones waste less. On an accelerator a tile fills the device as far as its memory is
     sure to allow.
     """
@@ -45,13 +46,18 @@ def tile_size(problem: Problem, params: Any, process: Any, *, lanes_leave: bool 
     if on_cpu and size <= 4096 and lanes_together(example) > 4:
         copied = _copied_bytes(problem, params, process)
         if copied:
-            return 2 ** min(max(int(math.log2(_COPIED_BYTES / copied)), 1), 6)
+            return _power_of_two(_COPIED_BYTES / copied, most=64)
         return 64 if tree.size(problem.data) <= 128 * problem.num_examples else 16
     if on_cpu:
-        together = lanes_together(example)
+        together = _power_of_two(_PARAMS_BYTES / tree.num_bytes(params), most=lanes_together(example))
         return min(together, 4) if lanes_leave else together
     lane = _COPIES * size * _WIDEST + example * min(problem.num_examples, _ROWS)
-    return 2 ** min(max(int(math.log2(_ACCELERATOR_BYTES / lane)), 0), 10)
+    return _power_of_two(_ACCELERATOR_BYTES / lane, most=1024)
+
+
+def _power_of_two(bound: float, most: int) -> int:
+    """Return the largest power of two up to a bound, at least 1 and at most ``most``."""
+    return min(2 ** max(math.floor(math.log2(bound)), 0), most)
 
 
 def tiles_in_a_call(tile: int, bytes_per_lane: int) -> int:
@@ -65,5 +71,4 @@ def _copied_bytes(problem: Problem, params: Any, process: Any) -> float:
     """Return the bytes of the examples that one lane copies for one gradient; 0 where none is copied."""
     noise = getattr(process, "noise", None)
     rows = noise.num_rows(problem, params) if isinstance(noise, AbstractNoise) else 0
-    data = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(problem.data))
-    return rows * data / problem.num_examples
+    return rows * tree.num_bytes(problem.data) / problem.num_examples

@@ -108,7 +108,7 @@ def test_a_band_takes_scores_and_regions_of_the_problem():
 
 # --- tiles ------------------------------------------------------------------------------------------------------------
 
-NETWORKS = {"small": (ss.problems.mlp((80,)), 8), "wide": (ss.problems.mlp((700,)), 4),
+NETWORKS = {"small": (ss.problems.mlp((80,)), 8), "wide": (ss.problems.mlp((700,)), 2),
             "convolutions": (ss.problems.small_cnn(channels=(32, 8), widths=(20,)), 1)}
 
 
