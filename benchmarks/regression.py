@@ -2,8 +2,7 @@
 
     python benchmarks/regression.py --out results [--quick]
 
-Both JAX programs are compiled with `ss.configure(unrolled_loops=False)`, or as JAX has it with ``--unrolled``. The unit
-is one gradient of one example. Beside each speed: the mean over lanes of the squared distance from the
+The unit is one gradient of one example. Beside each speed: the mean over lanes of the squared distance from the
 least-squares solution at the end, with its exact value from the moment recursion where that is affordable.
 """
 
@@ -151,10 +150,9 @@ def main() -> None:
         parser.add_argument("--examples", type=int, nargs="*", default=[1024, 4096]),
         parser.add_argument("--dims", type=int, nargs="*", default=[10, 64, 256]),
         parser.add_argument("--batches", type=int, nargs="*", default=[8, 32]),
-        parser.add_argument("--unrolled", action="store_true", help="leave the compiler's loops as JAX has them"),
         parser.add_argument("--floats", type=float, default=1.2e10, help="about lanes x steps x batch x dim per run"),
     ])
-    ss.configure(cpu_devices=parsed.cores, wide_vectors=True, unrolled_loops=parsed.unrolled)
+    ss.configure(cpu_devices=parsed.cores, wide_vectors=True)
     lanes, floats = (512, 2e7) if parsed.quick else (parsed.lanes, parsed.floats)
     about = machine.describe(parsed.date)
     machine.print_machine(about)

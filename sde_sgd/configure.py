@@ -13,7 +13,6 @@ def configure(
     *,
     cpu_devices: int | None = None,
     wide_vectors: bool = False,
-    unrolled_loops: bool = True,
     compilation_cache: str | os.PathLike | None = None,
 ) -> None:
     """Set JAX up for large ensembles in this process; call it before the first computation.
@@ -26,10 +25,6 @@ def configure(
     wide_vectors
         Let the CPU compiler use 512-bit vectors where the machine has them. A flag that is part of a run's numerics
         signature: results may differ from those without it in the last bits.
-    unrolled_loops
-        False keeps the CPU compiler from unrolling short loops. It then copies the rows of a minibatch in vectors
-        instead of one number at a time: regression with rows of 10 to 64 numbers is 1.3 to 1.8 times as fast, a bare
-        landscape of a few dimensions up to 1.7 times slower. Part of the numerics signature like ``wide_vectors``.
     compilation_cache
         Folder in which compiled programs are kept between processes. It must not be shared between kinds of machines.
 
@@ -48,8 +43,6 @@ def configure(
         _before_backend("jax_num_cpu_devices", cpu_devices)
     if wide_vectors:
         _add_flag("xla_cpu_prefer_vector_width", "--xla_cpu_prefer_vector_width=512")
-    if not unrolled_loops:
-        _add_flag("xla_backend_extra_options", "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling")
     if compilation_cache is not None:
         folder = pathlib.Path(compilation_cache).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
