@@ -93,7 +93,8 @@ class AdaptiveMultilevel(AbstractSplitting):
 
 def _usable(shared: Shared, pool: PyTree, num_particles: int, excursions: Excursions) -> Places:
     """Return the places of a tile that compute the same bits."""
-    mesh, everywhere = excursions.mesh, every_place(_TILE)
+    mesh = excursions.mesh
+    everywhere = Shares(mesh, every_place(_TILE), 1, num_lanes=1)
     shared = jax.device_put(shared, NamedSharding(mesh, PartitionSpec()))
 
     def tried() -> Iterator[Any]:
@@ -101,7 +102,7 @@ def _usable(shared: Shared, pool: PyTree, num_particles: int, excursions: Excurs
         for number, (turns, value) in enumerate(trials(example)):
             motion = eqx.tree_at(lambda motion: motion.process, shared.motion, numbered(shared.motion.process, value))
             fixed = dataclasses.replace(shared, motion=motion, root=jnp.zeros_like(shared.root))
-            fixed, runs, pools = _placed(fixed, pool, np.full(1, number), np.zeros(1, int), everywhere, mesh)
+            fixed, runs, pools = _placed(fixed, pool, np.full(1, number), np.zeros(1, int), everywhere)
             replicas = begin(fixed, pools, mesh=mesh, num_particles=num_particles)
             replicas = advance(fixed, replicas, pools, runs, np.int32(turns), mesh=mesh)
             yield replicas, finish(fixed, replicas, mesh=mesh)
@@ -110,12 +111,12 @@ def _usable(shared: Shared, pool: PyTree, num_particles: int, excursions: Excurs
 
 
 def _placed(
-    shared: Shared, pool: PyTree, runs: np.ndarray, own: np.ndarray, places: Places, mesh: Mesh
+    shared: Shared, pool: PyTree, runs: np.ndarray, own: np.ndarray, shares: Shares
 ) -> tuple[Shared, Array, PyTree]:
     """Return what all replicas share, their numbers and the pools that are their own, on the devices."""
-    shares = Shares(mesh, places, 1, len(own))
     pools = jax.tree.map(lambda leaf: shares.put(np.asarray(leaf)[own]), pool)
-    return jax.device_put(shared, NamedSharding(mesh, PartitionSpec())), shares.put(runs.astype(np.uint32)), pools
+    shared = jax.device_put(shared, NamedSharding(shares.mesh, PartitionSpec()))
+    return shared, shares.put(runs.astype(np.uint32)), pools
 
 
 def _run_group(
@@ -123,9 +124,9 @@ def _run_group(
 ) -> np.ndarray:
     """Take one tile of replicas a device from start to end; return their estimates."""
     mesh = excursions.mesh
-    shared, runs, pools = _placed(shared, pool, own, own, places, mesh)
-
-    take = Shares(mesh, places, 1, len(own)).take
+    shares = Shares(mesh, places, 1, len(own))
+    shared, runs, pools = _placed(shared, pool, own, own, shares)
+    take = shares.take
     replicas = begin(shared, pools, mesh=mesh, num_particles=num_particles)
     pace = Pace(_FIRST_TURNS)
     before = turns = 0

@@ -13,7 +13,7 @@ from sde_sgd._core import checks
 from sde_sgd.problems.problem import Problem
 from sde_sgd.processes import AbstractProcess
 from sde_sgd.run.lanes import Variables, run_cells
-from sde_sgd.run.program import Quantities, example_records
+from sde_sgd.run.program import Quantities, example_params, example_records
 from sde_sgd.run.progress import progress_bar
 from sde_sgd.run.records import Snapshots
 from sde_sgd.run.schedule import Schedule
@@ -69,7 +69,7 @@ def run_ensemble(
     _warn_of_divergence(diverged_at)
     variables = {name: (dims, values[where]) for name, (dims, values) in variables.items()}
     kinds = {_structure(process): process for process in processes}.values()
-    example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
+    example = example_params(problem, params)
     sizes = tuple(sorted({tile_size(problem, example, process) for process in kinds}))
     return Ensemble(variables, diverged_at, problem, params, record, quantities, key, sizes)
 

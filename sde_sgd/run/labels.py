@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from sde_sgd.problems.problem import float_dtype
 from sde_sgd.results.dataset import build
 from sde_sgd.results.provenance import provenance
 from sde_sgd.run.ensemble import Ensemble
+from sde_sgd.run.program import example_params
 from sde_sgd.run.schedule import Records
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _product(
 
 def _attrs(ensemble: Ensemble, config: Mapping[str, Any]) -> dict[str, str]:
     problem, params = ensemble.problem, ensemble.params
-    example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
+    example = example_params(problem, params)
     shared = {"problem": problem, "params": params, "record": ensemble.record,
               "num_seeds": ensemble.diverged_at.shape[-1]}
     return provenance({**config, **shared}, ensemble.key, dtype=float_dtype(example),

@@ -21,6 +21,7 @@ from sde_sgd.run.program import (
     Quantities,
     advance,
     example_carry,
+    example_params,
     example_records,
     first_params,
     start,
@@ -28,7 +29,7 @@ from sde_sgd.run.program import (
 from sde_sgd.run.schedule import Schedule
 from sde_sgd.run.shares import Shares, lane_mesh
 from sde_sgd.run.statistics import Gatherer, joined
-from sde_sgd.run.tiles import tile_size, tiles_in_a_call
+from sde_sgd.run.tiles import power_of_two, tile_size, tiles_in_a_call
 
 Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
@@ -103,10 +104,9 @@ def _prepare(
     everywhere = NamedSharding(mesh, PartitionSpec())
     shapes = example_records(problem, process, quantities, params)
     record_bytes = tree.num_bytes(shapes)
-    example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
+    example = example_params(problem, params)
     tile = tile_size(problem, example, process)
     room = tiles_in_a_call(tile, tree.num_bytes(example_carry(problem, process, quantities, params)) + record_bytes)
-    rows = _RECORD_BUFFER_BYTES // max(record_bytes * room * tile, 1)
     run = Run(
         problem=jax.device_put(problem, everywhere),
         quantities=jax.device_put(quantities, everywhere),
@@ -119,14 +119,14 @@ def _prepare(
         },
         shares=Shares(mesh, every_place(tile), room, num_lanes=1),
         # A power of two that depends on shapes alone, so that the number of steps never decides the program.
-        rows=2 ** int(math.log2(min(max(rows, 1), 64))),
+        rows=power_of_two(_RECORD_BUFFER_BYTES / max(record_bytes * room * tile, 1), most=64),
     )
     return run, shapes
 
 
 def _tried(run: Run, process: AbstractProcess) -> Iterator[PyTree]:
     """Yield what the program makes of tiles filled with one lane."""
-    example = jax.eval_shape(run.problem.init, jax.random.key(0)) if run.params is None else run.params
+    example = example_params(run.problem, run.params)
     root = jax.device_put(np.zeros_like(run.root), run.root.sharding)
     fixed = run._replace(root=root, cadence=dict.fromkeys(run.cadence, (1, 0)))
     for number, (steps, value) in enumerate(trials(example)):

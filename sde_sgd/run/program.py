@@ -43,6 +43,11 @@ class Quantities(NamedTuple):
     accumulators: dict[str, AbstractAccumulator]
 
 
+def example_params(problem: Problem, params: PyTree) -> PyTree:
+    """Return params as a run begins with, or their shapes and dtypes. ``params`` None: the problem's own start."""
+    return jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
+
+
 def example_records(problem: Problem, process: Any, quantities: Quantities, params: PyTree) -> dict[str, Any]:
     """Return the shape and dtype of every recorded array of one lane, found without computing anything."""
 
@@ -56,8 +61,8 @@ def example_records(problem: Problem, process: Any, quantities: Quantities, para
 
 def example_carry(problem: Problem, process: Any, quantities: Quantities, params: PyTree) -> Carry:
     """Return the shapes and dtypes of what one lane takes from call to call."""
-    example = jax.eval_shape(problem.init, jax.random.key(0)) if params is None else params
-    return jax.eval_shape(functools.partial(_first_carry, problem, quantities, process), example)
+    first = functools.partial(_first_carry, problem, quantities, process)
+    return jax.eval_shape(first, example_params(problem, params))
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "tile"))

@@ -43,14 +43,18 @@ class Shares(NamedTuple):
         lanes = np.clip(self.num_lanes - np.arange(self.mesh.size) * self._each, 0, self._each)
         return (-(-lanes // self.places.num_usable)).astype(np.int32)
 
-    def put(self, values: np.ndarray) -> Array:
-        """Return lane values on their devices, as (devices, lanes of a device, ...); the last one fills up the rest."""
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Return lane values as (devices, lanes of a device, ...); the last one fills up the rest."""
         slots = np.arange(self.room * self.places.num_usable)
         lane = np.minimum(np.arange(self.mesh.size)[:, None] * self._each + slots, self.num_lanes - 1)
-        return jax.device_put(self.places.put(values[lane]), NamedSharding(self.mesh, PartitionSpec(LANES)))
+        return self.places.put(values[lane])
+
+    def put(self, values: np.ndarray) -> Array:
+        """Return lane values on their devices."""
+        return jax.device_put(self.spread(values), NamedSharding(self.mesh, PartitionSpec(LANES)))
 
     def take(self, values: Any) -> np.ndarray:
-        """Return what belongs to the lanes, in their order: the inverse of `put`."""
+        """Return what belongs to the lanes, in their order: the inverse of `spread`."""
         own = self.places.take(np.asarray(values))[:, : self._each]
         return own.reshape(-1, *own.shape[2:])[: self.num_lanes]
 

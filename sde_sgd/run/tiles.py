@@ -33,9 +33,8 @@ def tile_size(problem: Problem, params: Any, process: Any, *, lanes_leave: bool 
     A bare landscape of few dimensions has nothing but its lanes to fill a core's vectors, and takes long tiles. With
     data, full gradients share the examples among the lanes of a tile, while minibatches copy examples for every lane,
     and a short tile keeps the copies in the cache. A network's params fill the vectors by themselves, and its lanes
-    are few: at most eight, fewer the larger it is. Where lanes leave one by one, the last of them keep a
-    whole tile busy, and shorter ones waste less. On an accelerator a tile fills the device as far as its memory is
-    sure to allow.
+    are few: at most eight, fewer the larger it is. Where lanes leave one by one, the last of them keep a whole tile
+    busy, and shorter ones waste less. On an accelerator a tile fills the device as far as its memory is sure to allow.
     """
     size = tree.size(params)
     bare = problem.num_examples == 1 and size <= 64
@@ -46,16 +45,16 @@ def tile_size(problem: Problem, params: Any, process: Any, *, lanes_leave: bool 
     if on_cpu and size <= 4096 and lanes_together(example) > 4:
         copied = _copied_bytes(problem, params, process)
         if copied:
-            return _power_of_two(_COPIED_BYTES / copied, most=64)
+            return power_of_two(_COPIED_BYTES / copied, most=64)
         return 64 if tree.size(problem.data) <= 128 * problem.num_examples else 16
     if on_cpu:
-        together = _power_of_two(_PARAMS_BYTES / tree.num_bytes(params), most=lanes_together(example))
+        together = power_of_two(_PARAMS_BYTES / tree.num_bytes(params), most=lanes_together(example))
         return min(together, 4) if lanes_leave else together
     lane = _COPIES * size * _WIDEST + example * min(problem.num_examples, _ROWS)
-    return _power_of_two(_ACCELERATOR_BYTES / lane, most=1024)
+    return power_of_two(_ACCELERATOR_BYTES / lane, most=1024)
 
 
-def _power_of_two(bound: float, most: int) -> int:
+def power_of_two(bound: float, most: int) -> int:
     """Return the largest power of two up to a bound, at least 1 and at most ``most``."""
     return min(2 ** max(math.floor(math.log2(bound)), 0), most)
 

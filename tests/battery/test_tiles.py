@@ -101,20 +101,13 @@ class Mesh:
         self.size = size
 
 
-def slots(shares):
-    """Return the lane in every slot of every device, without devices."""
-    each, width = shares._each, shares.room * shares.places.num_usable
-    lane = np.minimum(np.arange(shares.mesh.size)[:, None] * each + np.arange(width), shares.num_lanes - 1)
-    return shares.places.put(lane)
-
-
 @pytest.mark.parametrize("places", [every_place(4), Places(4, np.asarray([1, 3]))])
 def test_every_lane_has_one_slot_of_a_tile_that_runs(places):
     for devices, room in itertools.product((1, 2, 3), (1, 2, 5)):
         most = Shares(Mesh(devices), places, room, 1).most_lanes
         for num_lanes in range(1, most + 1):
             shares = Shares(Mesh(devices), places, room, num_lanes)
-            held = slots(shares)
+            held = shares.spread(np.arange(num_lanes))
             np.testing.assert_array_equal(shares.take(held), np.arange(num_lanes))
             runs = np.arange(held.shape[1]) < shares.num_tiles[:, None] * places.tile
             assert set(held[runs]) == set(range(num_lanes))

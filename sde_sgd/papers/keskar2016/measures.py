@@ -13,7 +13,8 @@ from jaxtyping import Array, PyTree
 from sde_sgd.curvature import KeskarBox, top_eigenvalue, trace, worst_case_sharpness
 from sde_sgd.papers.keskar2016.networks import Setting
 from sde_sgd.problems import accuracy
-from sde_sgd.run.shares import lane_mesh, shard
+from sde_sgd.run.places import every_place
+from sde_sgd.run.shares import Shares, lane_mesh, shard
 
 if TYPE_CHECKING:
     import xarray
@@ -27,10 +28,9 @@ def each(function: Callable[[Any, PyTree], Any], task: Any, params: PyTree) -> A
     """Return ``function(task, params)`` for every seed, as arrays with a leading axis; devices share the seeds."""
     mesh = lane_mesh()
     num_seeds = len(jax.tree.leaves(params)[0])
-    share = -(-num_seeds // mesh.size)
-    places = np.minimum(np.arange(mesh.size * share), num_seeds - 1).reshape(mesh.size, share)
-    found = _each(function, task, jax.tree.map(lambda leaf: np.asarray(leaf)[places], params), mesh)
-    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:num_seeds], found)
+    shares = Shares(mesh, every_place(1), -(-num_seeds // mesh.size), num_seeds)
+    found = _each(function, task, jax.tree.map(lambda leaf: shares.put(np.asarray(leaf)), params), mesh)
+    return jax.tree.map(shares.take, found)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
